@@ -150,10 +150,12 @@ class Image:
 
     @property
     def height(self) -> int:
+        """Rows."""
         return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
+        """Columns."""
         return int(self.pixels.shape[1])
 
 
@@ -200,6 +202,7 @@ class Views:
 
     @property
     def original(self) -> View:
+        """The view that covers the whole picture at its own size."""
         return self.items["original"]
 
 
@@ -227,7 +230,10 @@ class Plan:
 
 @runtime_checkable
 class Detector(Protocol):
-    """Anything that turns views into scores. Detectors keep no state between calls, and never compare a score with a threshold."""
+    """Anything that turns views into scores.
+
+    Detectors keep no state between calls, and never compare a score with a threshold.
+    """
 
     name: str
     kinds: tuple[str, ...]

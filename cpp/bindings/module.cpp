@@ -1,0 +1,41 @@
+// Table of contents of ondevice_guard._core: one submodule per family, registered by bindings/<family>.cpp.
+#include "bindings.hpp"
+
+namespace og {
+
+void register_backend(py::module_& m);
+void register_purify(py::module_& m);
+
+namespace {
+
+const char* class_of(Code code) {
+    switch (code) {
+        case Code::unsupported: return "UnsupportedInput";
+        case Code::malformed: return "MalformedImage";
+        case Code::format: return "UnsupportedFormat";
+        case Code::limit: return "LimitExceeded";
+        case Code::backend: return "BackendError";
+        case Code::model: return "ModelError";
+    }
+    return "GuardError";
+}
+
+}  // namespace
+}  // namespace og
+
+PYBIND11_MODULE(_core, m) {
+    namespace py = pybind11;
+    m.doc() = "Native kernels of ondevice_guard.";
+    py::options options;
+    options.disable_enum_members_docstring();
+    py::register_exception_translator([](std::exception_ptr raised) {
+        try {
+            if (raised) std::rethrow_exception(raised);
+        } catch (const og::Error& error) {
+            const py::object cls = py::module_::import("ondevice_guard.errors").attr(og::class_of(error.code()));
+            PyErr_SetString(cls.ptr(), error.what());
+        }
+    });
+    og::register_backend(m);
+    og::register_purify(m);
+}

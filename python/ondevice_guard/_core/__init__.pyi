@@ -1,0 +1,2 @@
+from . import backend as backend
+from . import purify as purify
