@@ -1,0 +1,390 @@
+"""The one composer: bytes → decode → views → detectors → policy → sanitize → Verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import _core, inputs, sanitize, views
+from .errors import GuardError, ImageError, InputError, ModelError, UnsupportedInput
+from .detectors import build
+from .policy import Outcome, Policy
+from .types import KINDS, Decision, Detector, Finding, Image, Pixels, TextDetector, Views
+from .verdict import Verdict
+
+
+class Guard:
+    """Judges pictures and prompts before a local multimodal model sees them.
+
+    A guard is immutable after construction, safe to share between threads, and loads its models on first use
+    (or at once with `warm_up`).
+
+    Args:
+        policy: `"permissive"`, `"balanced"`, `"strict"`, a `Policy`, a mapping, or a path to a TOML file.
+        profiles: What the model will see: names from `ondevice_guard.views.PROFILES`; None takes the policy's.
+        detectors: Extra detectors for pictures, run after the built-in ones.
+        text_detectors: Extra detectors for text.
+        models: Directory with model folders; None searches the usual places (see `runtime`).
+        threads: Threads for native kernels and models inside one call.
+        seed: Seed of the random purification preset; written into every verdict.
+
+    Raises:
+        PolicyError: the policy cannot be used.
+        ModelError: a model that the policy needs is missing or altered.
+
+    Example:
+        >>> guard = Guard(policy="balanced")
+        >>> verdict = guard.check("photo.jpg", text="What is this?")
+        >>> if verdict:
+        ...     answer = model(verdict.image, "What is this?")
+    """
+
+    def __init__(
+        self,
+        policy: str | Path | Policy | Mapping[str, Any] = "balanced",
+        *,
+        profiles: Sequence[str] | None = None,
+        detectors: Sequence[Detector] = (),
+        text_detectors: Sequence[TextDetector] = (),
+        models: str | Path | None = None,
+        threads: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.policy = Policy.load(policy)
+        if profiles is not None:
+            self.policy = self.policy.replace(profiles=list(profiles))
+        for profile in self.policy.profiles:
+            views.profile(profile)  # an unknown name fails here, not on the first picture
+        if threads < 1:
+            raise UnsupportedInput(f"threads must be at least 1, got {threads!r}")
+        self.threads = threads
+        self.seed = seed
+        self._suite = _Suite(self.policy, models, threads, tuple(detectors), tuple(text_detectors))
+
+    def warm_up(self) -> Guard:
+        """Load every model now; returns self. Raises `ModelError` when one cannot be used."""
+        self._suite.load()
+        return self
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """kind → the threshold in force (loads the models, whose operating points count)."""
+        return self.policy.effective_thresholds(self._suite.load().operating_points)
+
+    def fingerprint(self) -> str:
+        """Return a hash of policy, models and seed: equal fingerprints give equal verdicts for equal bytes."""
+        loaded = self._suite.load()
+        names = [d.name for d in (*loaded.pictures, *loaded.texts)]
+        parts = (repr(self.policy), sorted(loaded.models.items()), names, self.seed)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    # ------------------------------------------------------------------ one request
+
+    def check(
+        self,
+        image: Any = None,
+        text: str | None = None,
+        *,
+        claimed: str | None = None,
+        value_range: tuple[float, float] | None = None,
+        layout: str | None = None,
+    ) -> Verdict:
+        """Judge one picture, one text, or both together.
+
+        Args:
+            image: Path, bytes, binary file, data URI, PIL image, numpy array (HxW, HxWx1/3/4), torch tensor, DLPack or
+                array-interface object. Addresses (`http://`, `file://`) are refused; nothing is ever fetched.
+            text: The prompt that goes with the picture.
+            claimed: File name or MIME type the sender stated; a mismatch with the bytes is a finding.
+            value_range: (low, high) of a float array, e.g. `(0.0, 1.0)`.
+            layout: `"HWC"` or `"CHW"` where an array could be either.
+
+        Returns:
+            The verdict. Hostile or damaged bytes give BLOCK with the reason; a failing detector gives ERROR.
+
+        Raises:
+            InputError: the call itself is wrong (type, shape, dtype, address, unreadable path); names the remedy.
+        """
+        if image is None and text is None:
+            raise UnsupportedInput("nothing to check: pass image=, text= or both")
+        if text is not None and not isinstance(text, str):
+            raise UnsupportedInput(f"text must be a str, got {type(text).__name__}")
+        run = _Run(self)
+        picture: Image | None = None
+        source: inputs.Source | None = None
+        if image is not None:
+            try:
+                with run.stage("decode"):
+                    picture, source = inputs.read(
+                        image, self.policy.limits, claimed=claimed, value_range=value_range, layout=layout
+                    )
+            except ImageError as error:
+                return run.refused(error)
+        try:
+            return self._judge(run, picture, source, text)
+        except (InputError, ModelError):
+            raise
+        except Exception as error:  # fail closed: whatever broke, nothing is handed out
+            return run.failed(error)
+
+    def _judge(self, run: _Run, picture: Image | None, source: inputs.Source | None, text: str | None) -> Verdict:
+        with run.stage("load"):
+            loaded = self._suite.load()
+        findings: list[Finding] = []
+        seen: Views | None = None
+        if picture is not None:
+            findings += picture.findings
+            with run.stage("views"):
+                seen = views.build(picture, self.policy.profiles, self.policy.background, self.threads)
+            for detector in loaded.pictures:
+                with run.stage(detector.name):
+                    findings += detector(seen)
+        with run.stage("text"):
+            for reader in loaded.texts:
+                findings += reader(text) if text else ()
+                for item in picture.metadata if picture is not None else ():
+                    findings += (_from_carrier(f, item.carrier) for f in reader(item.text))
+        with run.stage("policy"):
+            outcome = self.policy.decide(findings, loaded.operating_points)
+        pixels: Pixels | None = None
+        if seen is not None and outcome.decision is not Decision.BLOCK:
+            with run.stage("sanitize"):
+                pixels = sanitize.apply(seen.original.pixels, outcome.plan, self.seed, self.threads)
+        return run.decided(outcome, findings, loaded, picture, text, pixels, source)
+
+    def sanitize(self, image: Any, **options: Any) -> Any:
+        """Return the safe picture alone, as the kind of object that came in.
+
+        Args:
+            image: As in `check`.
+            **options: `claimed`, `value_range`, `layout`, as in `check`.
+
+        Raises:
+            GuardBlocked: the picture is blocked; `.verdict` says why.
+            InputError: as in `check`.
+        """
+        return self.check(image, **options).raise_if_blocked().image
+
+    def preview(self, image: Any, profile: str | None = None, **options: Any) -> Pixels:
+        """Return what a model with this preprocessing profile would see of the picture, uint8 hxwx3.
+
+        Args:
+            image: As in `check`.
+            profile: A name from `ondevice_guard.views.PROFILES`; None takes the guard's first.
+            **options: `claimed`, `value_range`, `layout`, as in `check`.
+
+        Raises:
+            InputError: the call is wrong, or the profile unknown.
+            ImageError: the bytes cannot be decoded safely.
+        """
+        picture, _ = inputs.read(image, self.policy.limits, **options)
+        name = profile or self.policy.profiles[0]
+        return views.build(picture, (name,), self.policy.background, self.threads)[name].pixels
+
+    # ------------------------------------------------------------------ many requests
+
+    def check_many(self, images: Iterable[Any], texts: Iterable[str] | None = None, workers: int = 2) -> Iterator[Verdict]:
+        """Judge many pictures in order, with at most `2 * workers` of them in memory.
+
+        A picture that cannot be used (unreadable path, wrong type …) gives a verdict `ERROR` with the reason; it never
+        stops or drops another.
+
+        Args:
+            images: Inputs as in `check`, consumed lazily.
+            texts: One prompt for each picture, or None.
+            workers: Pictures judged at the same time; each uses the guard's `threads`.
+
+        Yields:
+            One verdict for each input, in the order of the input.
+        """
+        if workers < 1:
+            raise UnsupportedInput(f"workers must be at least 1, got {workers!r}")
+        pairs: Iterator[tuple[Any, str | None]]
+        pairs = ((image, None) for image in images) if texts is None else zip(images, texts, strict=True)
+        pending: deque[Future[Verdict]] = deque()
+        with ThreadPoolExecutor(workers, thread_name_prefix="ondevice-guard") as pool:
+            try:
+                for image, text in pairs:
+                    pending.append(pool.submit(self.check_or_error, image, text))
+                    if len(pending) >= 2 * workers:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def check_or_error(self, image: Any = None, text: str | None = None, **options: Any) -> Verdict:
+        """Like `check`, but misuse gives a verdict `ERROR` in place of an exception (for batches and servers)."""
+        try:
+            return self.check(image, text, **options)
+        except GuardError as error:
+            return _Run(self).failed(error)
+
+    async def acheck(self, image: Any = None, text: str | None = None, **options: Any) -> Verdict:
+        """`check` on a worker thread, so that an event loop is never blocked (native code releases the GIL)."""
+        return await asyncio.to_thread(self.check, image, text, **options)
+
+    async def asanitize(self, image: Any, **options: Any) -> Any:
+        """`sanitize` on a worker thread."""
+        return await asyncio.to_thread(self.sanitize, image, **options)
+
+    async def acheck_many(self, images: Iterable[Any], texts: Iterable[str] | None = None, workers: int = 2) -> AsyncIterator[Verdict]:
+        """`check_many` on worker threads."""
+        verdicts = self.check_many(images, texts, workers)
+        done = object()
+        while (verdict := await asyncio.to_thread(next, verdicts, done)) is not done:
+            yield verdict  # type: ignore[misc]
+
+
+def _from_carrier(finding: Finding, carrier: str) -> Finding:
+    """Restate a finding in text as one about the carrier, so that the policy can drop the carrier alone."""
+    return Finding(
+        finding.kind,
+        finding.score,
+        f"Text in {carrier} of the file: {finding.why}",
+        finding.detector,
+        view=f"metadata:{carrier}",
+        detail={**finding.detail, "carrier": carrier},
+    )
+
+
+class _Run:
+    """One call of `check`: its clock, and the verdicts it can end with."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._start = time.perf_counter()
+        self._timings: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._timings[name] = self._timings.get(name, 0.0) + (time.perf_counter() - start) * 1e3
+
+    def decided(
+        self,
+        outcome: Outcome,
+        findings: Sequence[Finding],
+        loaded: _Loaded,
+        picture: Image | None,
+        text: str | None,
+        pixels: Pixels | None,
+        source: inputs.Source | None,
+    ) -> Verdict:
+        """The policy decided: the verdict with the safe pixels, if there are any."""
+        scores = dict.fromkeys(loaded.kinds(picture is not None, bool(text)), 0.0)
+        return self._verdict(
+            outcome.decision,
+            findings,
+            outcome.reasons,
+            outcome.thresholds,
+            scores,
+            models=loaded.models,
+            size=(picture.width, picture.height) if picture is not None else None,
+            format=picture.format if picture is not None else None,
+            _pixels=pixels,
+            _source=source,
+        )
+
+    def refused(self, error: ImageError) -> Verdict:
+        """The decoder refused the bytes: BLOCK, with its reason."""
+        finding = Finding(error.kind, 1.0, str(error), "decode", detail={"error": type(error).__name__})
+        thresholds = self._guard.policy.effective_thresholds()
+        return self._verdict(Decision.BLOCK, [finding], [f"{error.kind} (block): {error}"], thresholds, {})
+
+    def failed(self, error: Exception) -> Verdict:
+        """Something broke: ERROR, nothing is handed out."""
+        message = str(error) if isinstance(error, GuardError) else f"internal error: {type(error).__name__}: {error}"
+        return self._verdict(Decision.ERROR, [], [message], self._guard.policy.effective_thresholds(), {})
+
+    def _verdict(
+        self,
+        decision: Decision,
+        findings: Sequence[Finding],
+        reasons: Sequence[str],
+        thresholds: Mapping[str, float],
+        scores: dict[str, float],
+        **more: Any,
+    ) -> Verdict:
+        for finding in findings:
+            scores[finding.kind] = max(scores.get(finding.kind, 0.0), finding.score)
+        self._timings["total"] = (time.perf_counter() - self._start) * 1e3
+        return Verdict(
+            decision=decision,
+            findings=tuple(sorted(findings, key=lambda f: -f.score)),
+            scores=scores,
+            thresholds=thresholds,
+            reasons=tuple(reasons),
+            policy=self._guard.policy.name,
+            timings_ms=self._timings,
+            backend=_core.backend.active(),
+            seed=self._guard.seed,
+            **more,
+        )
+
+
+class _Suite:
+    """The detectors a policy asks for, made once, on first use; extra ones run after them.
+
+    Beyond its protocol a detector may offer `models` (name → version and checksum) and `operating_points(fpr)`
+    (kind → threshold), which end up in the verdict and in the policy's decision.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        models: str | Path | None,
+        threads: int,
+        extra: tuple[Detector, ...],
+        extra_text: tuple[TextDetector, ...],
+    ) -> None:
+        self._policy = policy
+        self._models_dir = models
+        self._threads = threads
+        self._extra = extra
+        self._extra_text = extra_text
+        self._lock = threading.Lock()
+        self._loaded: _Loaded | None = None
+
+    def load(self) -> _Loaded:
+        """Return everything that is loaded, loading it on the first call."""
+        with self._lock:
+            if self._loaded is None:
+                made = [build(name, self._models_dir, self._threads) for name in self._policy.detectors]
+                pictures = tuple(d for name, d in zip(self._policy.detectors, made, strict=True) if name != "text")
+                texts = tuple(d for name, d in zip(self._policy.detectors, made, strict=True) if name == "text")
+                self._loaded = _Loaded((*pictures, *self._extra), (*texts, *self._extra_text), self._policy.fpr)
+            return self._loaded
+
+
+class _Loaded:
+    """Loaded detectors, and what they say about themselves."""
+
+    def __init__(self, pictures: tuple[Detector, ...], texts: tuple[TextDetector, ...], fpr: float) -> None:
+        self.pictures = pictures
+        self.texts = texts
+        self.models: dict[str, str] = {}
+        self.operating_points: dict[str, float] = {}
+        for detector in (*pictures, *texts):
+            self.models.update(getattr(detector, "models", {}))
+            points = getattr(detector, "operating_points", None)
+            self.operating_points.update(points(fpr) if points else {})
+
+    def kinds(self, picture: bool, text: bool) -> list[str]:
+        """Every kind that was looked for."""
+        asked = [k for d in self.pictures for k in d.kinds] if picture else []
+        asked += [k for k, stage in KINDS.items() if stage == "decode"] if picture else []
+        asked += [k for d in self.texts for k in d.kinds] if text else []
+        return list(dict.fromkeys(asked))
