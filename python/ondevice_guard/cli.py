@@ -242,16 +242,12 @@ def _doctor(options: argparse.Namespace) -> int:
         except ImportError:
             report[name] = "not installed"
             healthy = healthy and name in ("cv2", "torch")
-    try:
-        from . import runtime
+    from . import runtime
 
-        runtime.verify()
-        report["models"] = "verified"
-    except ImportError:
-        report["models"] = "none"
-    except GuardError as error:
-        report["models"] = str(error)
-        healthy = False
+    listed = runtime.verify()
+    broken = [f"{model.name}: {model.error}" for model in listed if model.error]
+    report["models"] = broken or [model.name for model in listed]
+    healthy = healthy and bool(listed) and not broken
     if options.format == "json":
         print(json.dumps({**report, "healthy": healthy}, indent=2))
     else:
@@ -263,17 +259,15 @@ def _doctor(options: argparse.Namespace) -> int:
 def _models(options: argparse.Namespace) -> int:
     from . import runtime
 
-    if options.action == "verify":
-        runtime.verify()
-    listed = [m.to_dict() for m in runtime.models()]
+    listed = runtime.models(check=options.action == "verify")
     if options.format == "json":
-        print(json.dumps(listed, indent=2))
+        print(json.dumps([{"name": m.name, "bytes": m.bytes, "error": m.error, "config": dict(m.config)} for m in listed], indent=2))
     else:
         for model in listed:
-            print(f"{model['name']:24} {model['bytes'] / 1e6:6.2f} MB  {model['sha256'][:12]}  {model['description']}")
+            print(f"{model.name:24} {model.bytes / 1e6:6.2f} MB  {model.error or model.config.get('licence', '')}")
         if options.action == "verify":
-            print(f"{len(listed)} models verified")
-    return EXIT_CLEAN
+            print(f"{sum(m.error is None for m in listed)} of {len(listed)} models verified")
+    return EXIT_FOUND if any(model.error for model in listed) else EXIT_CLEAN
 
 
 # ---------------------------------------------------------------------- reports
