@@ -111,6 +111,33 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a picture may cost before it is refused. The defaults hold the peak of a check below about 700 MB.
+
+    Attributes:
+        bytes: Size of the file.
+        pixels: Width times height. Every stage together holds at most 16 bytes a pixel, so 40 MP are 640 MB.
+        side: Width, height.
+        frames: Frames or pages the file may declare (only the first is decoded).
+        scans: Progressive scans of a JPEG; libjpeg's own script has 10.
+        ancillary: Bytes of metadata that are read or inflated, all carriers together.
+        text: Characters kept of one metadata string.
+        seconds: Wall time of one decode, checked whenever the decoder asks for more input.
+        formats: Formats that are decoded; `"tiff"` and `"avif"` have to be asked for.
+    """
+
+    bytes: int = 64 << 20
+    pixels: int = 40_000_000
+    side: int = 32_768
+    frames: int = 4_096
+    scans: int = 100
+    ancillary: int = 8 << 20
+    text: int = 16_384
+    seconds: float = 10.0
+    formats: tuple[str, ...] = ("png", "jpeg", "webp", "gif", "bmp")
+
+
+@dataclass(frozen=True, slots=True)
 class MetadataText:
     """A readable string carried beside the pixels.
 
