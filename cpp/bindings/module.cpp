@@ -4,6 +4,7 @@
 namespace og {
 
 void register_backend(py::module_& m);
+void register_container(py::module_& m);
 void register_purify(py::module_& m);
 
 namespace {
@@ -37,5 +38,6 @@ PYBIND11_MODULE(_core, m) {
         }
     });
     og::register_backend(m);
+    og::register_container(m);
     og::register_purify(m);
 }

@@ -279,23 +279,29 @@ def _to_srgb(
     return _colour(array, profile, 0 if report.srgb else report.gamma, findings)
 
 
+def _pil(array: npt.NDArray[np.uint8], mode: str) -> PILImage.Image:
+    """Return HxW or HxWxC samples as a PIL image of a mode that their shape alone does not name."""
+    from PIL import Image as pil
+
+    size = array.shape[1], array.shape[0]
+    return pil.frombuffer(mode, size, np.ascontiguousarray(array).tobytes(), "raw", mode, 0, 1)
+
+
 def _colour(
     array: npt.NDArray[np.uint8], profile: bytes | None, gamma: int, findings: list[Finding]
 ) -> tuple[npt.NDArray[np.uint8], bool]:
-    from PIL import Image as pil
-
     mode = "L" if array.ndim == 2 else "CMYK" if array.shape[2] == 4 else "RGB"
     if profile:
         try:
             transform = _icc_transform(profile, mode)
             if transform is not None:
-                return np.asarray(transform.apply(pil.fromarray(np.ascontiguousarray(array), mode=mode))), True
+                return np.asarray(transform.apply(_pil(array, mode))), True
         except Exception as error:  # ImageCms raises its own type, OSError, ValueError and TypeError
             why = "The embedded colour profile cannot be used; the samples were taken as sRGB."
             findings.append(_finding("malformed", 0.2, why, part="colour profile", error=type(error).__name__))
     changed = False
     if mode == "CMYK":
-        array, changed = np.asarray(pil.fromarray(np.ascontiguousarray(array), mode="CMYK").convert("RGB")), True
+        array, changed = np.asarray(_pil(array, mode).convert("RGB")), True
     elif mode == "L":
         array = np.repeat(array[:, :, None], 3, axis=2)
     if not profile and gamma and abs(gamma - 45455) > 2273:  # libpng, too, ignores a difference below 5 %
@@ -306,7 +312,6 @@ def _colour(
 @lru_cache(maxsize=16)
 def _icc_transform(profile: bytes, mode: str) -> Any:
     """Return a transform to sRGB, or None when it would move no sample by more than 2 of 255."""
-    from PIL import Image as pil
     from PIL import ImageCms
 
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -319,7 +324,7 @@ def _icc_transform(profile: bytes, mode: str) -> Any:
     else:
         steps = np.linspace(0, 255, 9).astype(np.uint8)
         probe = expected = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
-    moved = np.asarray(transform.apply(pil.fromarray(probe, mode=mode))).astype(int) - expected
+    moved = np.asarray(transform.apply(_pil(probe, mode))).astype(int) - expected
     return transform if np.abs(moved).max() > 2 else None
 
 
