@@ -118,7 +118,7 @@ class Policy:
     name: str = "balanced"
     fpr: float = 0.01
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    actions: Mapping[str, str] = _BALANCED
+    actions: Mapping[str, str] = field(default_factory=lambda: _BALANCED)
     limits: Limits = field(default_factory=Limits)
     profiles: tuple[str, ...] = ("clip-336",)
     detectors: tuple[str, ...] = DETECTORS
