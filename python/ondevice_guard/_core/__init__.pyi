@@ -1,3 +1,3 @@
 from . import backend as backend
-from . import container as container
 from . import purify as purify
+from . import views as views
