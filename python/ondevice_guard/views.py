@@ -202,6 +202,47 @@ def smart_resize(height: int, width: int, factor: int = 28, least: int = 56 * 56
     return new_h, new_w
 
 
+#: Pictures laid side by side, and how far the next group reaches back, so that no neighbours are parted.
+_GROUP, _OVERLAP = 6, 3
+#: Common edge of pictures laid side by side: the text map's own tile.
+_EDGE = 640
+
+
+def together(pictures: Sequence[Pixels], threads: int = 1) -> list[tuple[str, Views]]:
+    """Lay pictures under and beside each other without a gap, as a model reads the pictures of one request.
+
+    A payload cut into strips is whole again in one of the two layouts.
+
+    Args:
+        pictures: uint8 HxWx3 each, in the order of the request.
+        threads: Native threads.
+
+    Returns:
+        (`"column"` or `"row"`, views that hold the `original` alone) for each group of six neighbours; empty for fewer
+        than two pictures.
+    """
+    laid = []
+    for start in range(0, max(1, len(pictures) - _OVERLAP), _GROUP - _OVERLAP):
+        group = pictures[start : start + _GROUP]
+        if len(group) < 2:
+            break
+        for layout, axis in (("column", 0), ("row", 1)):
+            edge = min(_EDGE, max(p.shape[1 - axis] for p in group))
+            pixels = np.concatenate([_to_edge(p, edge, 1 - axis, threads) for p in group], axis=axis)
+            laid.append((layout, build(Image(_frozen(np.ascontiguousarray(pixels))), (), threads=threads)))
+    return laid
+
+
+def _to_edge(pixels: Pixels, edge: int, axis: int, threads: int) -> Pixels:
+    """Resize so that one axis has `edge` pixels; the other keeps the aspect, up to four times as long."""
+    other = min(4 * edge, max(1, round(pixels.shape[1 - axis] * edge / pixels.shape[axis])))
+    height, width = (other, edge) if axis == 1 else (edge, other)
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    resized: Pixels = _core.views.resize(pixels, height, width, "bilinear", antialias=True, threads=threads)
+    return resized
+
+
 def _frozen(pixels: Pixels) -> Pixels:
     pixels = np.ascontiguousarray(pixels)
     pixels.flags.writeable = False
