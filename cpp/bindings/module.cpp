@@ -6,8 +6,7 @@ namespace og {
 void register_backend(py::module_& m);
 void register_container(py::module_& m);
 void register_purify(py::module_& m);
-void register_typographic(py::module_& m);
-void register_views(py::module_& m);
+void register_text(py::module_& m);
 
 namespace {
 
@@ -42,6 +41,5 @@ PYBIND11_MODULE(_core, m) {
     og::register_backend(m);
     og::register_container(m);
     og::register_purify(m);
-    og::register_typographic(m);
-    og::register_views(m);
+    og::register_text(m);
 }

