@@ -11,14 +11,18 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _core, inputs, sanitize, views
 from .errors import GuardError, ImageError, InputError, ModelError, UnsupportedInput
 from .detectors import build
+from .detectors.crossmodal import DelegationDetector, split_payload
 from .policy import Outcome, Policy
 from .types import KINDS, Decision, Detector, Finding, Image, Pixels, TextDetector, Views
 from .verdict import Verdict
+
+if TYPE_CHECKING:
+    from .messages import MessagesVerdict, VerdictCache
 
 
 class Guard:
@@ -67,6 +71,7 @@ class Guard:
             raise UnsupportedInput(f"threads must be at least 1, got {threads!r}")
         self.threads = threads
         self.seed = seed
+        self._verdicts: VerdictCache | None = None
         self._suite = _Suite(self.policy, models, threads, tuple(detectors), tuple(text_detectors))
 
     def warm_up(self) -> Guard:
@@ -152,6 +157,9 @@ class Guard:
                 findings += reader(text) if text else ()
                 for item in picture.metadata if picture is not None else ():
                     findings += (_from_carrier(f, item.carrier) for f in reader(item.text))
+        if picture is not None and text:
+            with run.stage("crossmodal"):
+                findings += loaded.relation(text, findings)
         with run.stage("policy"):
             outcome = self.policy.decide(findings, loaded.operating_points)
         pixels: Pixels | None = None
@@ -159,6 +167,66 @@ class Guard:
             with run.stage("sanitize"):
                 pixels = sanitize.apply(seen.original.pixels, outcome.plan, self.seed, self.threads)
         return run.decided(outcome, findings, loaded, picture, text, pixels, source)
+
+    def check_together(self, verdicts: Sequence[Verdict], text: str = "") -> Verdict:
+        """Judge what shows only in a request as a whole: text that delegates to a picture, orders split over pictures.
+
+        Args:
+            verdicts: Safe verdicts about the pictures of one request, in its order.
+            text: What the user says beside them.
+
+        Returns:
+            A verdict without a picture. Pictures that give orders by themselves were dealt with before, and are left out.
+
+        Raises:
+            GuardBlocked: one of the verdicts is not safe.
+        """
+        run = _Run(self)
+        pixels = [v.raise_if_blocked().to_numpy() for v in verdicts]
+        alone = [any(f.kind == "typographic" for f in v.counted) for v in verdicts]
+        try:
+            loaded = self._suite.load()
+            with run.stage("crossmodal"):
+                findings = list(loaded.relation(text, [f for v in verdicts for f in v.findings]))
+            readers = [d for d in loaded.pictures if "typographic" in d.kinds]
+            if readers:
+                with run.stage("together"):
+                    parts = [p for p, a in zip(pixels, alone, strict=True) if not a]
+                    for layout, seen in views.together(parts, self.threads):
+                        for reader in readers:
+                            findings += split_payload(reader(seen), layout, len(parts))
+            points = loaded.operating_points
+            outcome = self.policy.decide(findings, {"split_payload": points.get("typographic", 0.5), **points})
+            return run.whole(outcome, findings, loaded, len(pixels) > 1)
+        except (InputError, ModelError):
+            raise
+        except Exception as error:  # fail closed
+            return run.failed(error)
+
+    def check_messages(self, messages: Any, *, encoding: str = "png") -> MessagesVerdict:
+        """Judge every picture and text of a chat request; see `ondevice_guard.messages.check`.
+
+        Verdicts are kept by content, so that a replayed history costs nothing.
+
+        Args:
+            messages: A list of messages, one message, a request body or a prompt, in any known dialect.
+            encoding: `"png"` or `"jpeg"`, for pictures that go inline.
+
+        Returns:
+            The verdict; `.messages` is the same shape with safe pictures inline.
+
+        Raises:
+            UnsupportedInput: `messages` is nothing of the kind.
+        """
+        from . import messages as dialects
+
+        if self._verdicts is None:
+            self._verdicts = dialects.VerdictCache()
+        return dialects.check(self, messages, cache=self._verdicts, encoding=encoding)
+
+    async def acheck_messages(self, messages: Any, *, encoding: str = "png") -> MessagesVerdict:
+        """`check_messages` on a worker thread."""
+        return await asyncio.to_thread(self.check_messages, messages, encoding=encoding)
 
     def sanitize(self, image: Any, **options: Any) -> Any:
         """Return the safe picture alone, as the kind of object that came in.
@@ -298,6 +366,13 @@ class _Run:
             _source=source,
         )
 
+    def whole(self, outcome: Outcome, findings: Sequence[Finding], loaded: _Loaded, several: bool) -> Verdict:
+        """The verdict about a request as a whole."""
+        kinds = ("delegation", "split_payload") if several else ("delegation",)
+        scores = dict.fromkeys(kinds, 0.0)
+        decision = Decision.BLOCK if outcome.decision is Decision.BLOCK else Decision.ALLOW
+        return self._verdict(decision, findings, outcome.reasons, outcome.thresholds, scores, models=loaded.models)
+
     def refused(self, error: ImageError) -> Verdict:
         """The decoder refused the bytes: BLOCK, with its reason."""
         finding = Finding(error.kind, 1.0, str(error), "decode", detail={"error": type(error).__name__})
@@ -375,6 +450,7 @@ class _Loaded:
     def __init__(self, pictures: tuple[Detector, ...], texts: tuple[TextDetector, ...], fpr: float) -> None:
         self.pictures = pictures
         self.texts = texts
+        self.relation = DelegationDetector()
         self.models: dict[str, str] = {}
         self.operating_points: dict[str, float] = {}
         for detector in (*pictures, *texts):
@@ -387,4 +463,5 @@ class _Loaded:
         asked = [k for d in self.pictures for k in d.kinds] if picture else []
         asked += [k for k, stage in KINDS.items() if stage == "decode"] if picture else []
         asked += [k for d in self.texts for k in d.kinds] if text else []
+        asked += self.relation.kinds if picture and text else ()
         return list(dict.fromkeys(asked))

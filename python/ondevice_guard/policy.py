@@ -113,12 +113,21 @@ class Policy:
         fill_method: How text regions are redacted: `inpaint`, `blur` or `box`.
         purify: Preset applied when the `adversarial` finding counts.
         low_bits: Low bits overwritten in every picture that is sanitized or carries text in them (0-4).
+        allow_hosts: Hosts that pictures in chat messages may be fetched from: `"example.org"`, `"*.example.org"`, each
+            with `":port"` where it is not 80 or 443. Empty: nothing is ever fetched.
+        allow_private_hosts: True to let an allowed host resolve to a private or loopback address.
+        fetch_seconds: Wall time of one fetch, redirects included.
+        local_paths: True when chat messages may name pictures by a local path (a server must set False).
+        allow_parts: Types of message parts that are passed on without being looked at, e.g. `"input_audio"`.
+        trusted_roles: Roles whose text is not judged, e.g. `"system"`; their pictures always are.
+        max_images: Pictures one request may hold.
+        shield: True to add a safety clause to the system message when a finding counts.
     """
 
     name: str = "balanced"
     fpr: float = 0.01
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    actions: Mapping[str, str] = _BALANCED
+    actions: Mapping[str, str] = field(default_factory=lambda: _BALANCED)
     limits: Limits = field(default_factory=Limits)
     profiles: tuple[str, ...] = ("clip-336",)
     detectors: tuple[str, ...] = DETECTORS
@@ -126,6 +135,14 @@ class Policy:
     fill_method: str = "inpaint"
     purify: str = "balanced"
     low_bits: int = 1
+    allow_hosts: tuple[str, ...] = ()
+    allow_private_hosts: bool = False
+    fetch_seconds: float = 10.0
+    local_paths: bool = True
+    allow_parts: tuple[str, ...] = ()
+    trusted_roles: tuple[str, ...] = ()
+    max_images: int = 64
+    shield: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.fpr < 1:
@@ -153,6 +170,16 @@ class Policy:
             raise PolicyError(f"low_bits must be an integer from 0 to 4, got {self.low_bits!r}")
         if len(self.background) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in self.background):
             raise PolicyError(f"background must be three integers from 0 to 255, got {self.background!r}")
+        for key in ("allow_hosts", "allow_parts", "trusted_roles"):
+            if not all(isinstance(v, str) and v for v in getattr(self, key)):
+                raise PolicyError(f"{key} must be a list of strings, got {getattr(self, key)!r}")
+        for key in ("allow_private_hosts", "local_paths", "shield"):
+            if not isinstance(getattr(self, key), bool):
+                raise PolicyError(f"{key} must be true or false, got {getattr(self, key)!r}")
+        if isinstance(self.fetch_seconds, bool) or not isinstance(self.fetch_seconds, (int, float)) or not self.fetch_seconds > 0:
+            raise PolicyError(f"fetch_seconds must be a positive number, got {self.fetch_seconds!r}")
+        if isinstance(self.max_images, bool) or not isinstance(self.max_images, int) or self.max_images < 1:
+            raise PolicyError(f"max_images must be a positive integer, got {self.max_images!r}")
         # Mappings are copied so that nobody can change a policy behind our back; plain dicts keep it picklable.
         object.__setattr__(self, "thresholds", {k: float(v) for k, v in self.thresholds.items()})
         object.__setattr__(self, "actions", {**_BALANCED, **self.actions})
@@ -171,7 +198,7 @@ class Policy:
         if name == "balanced":
             return cls(name=name)
         if name == "strict":
-            return cls(name=name, fpr=0.03, actions=_STRICT, fill_method="box", purify="strong", low_bits=2)
+            return cls(name=name, fpr=0.03, actions=_STRICT, fill_method="box", purify="strong", low_bits=2, shield=True)
         raise PolicyError(f"unknown policy {name!r}; use 'permissive', 'balanced', 'strict', a Policy or a .toml path")
 
     @classmethod
@@ -219,7 +246,7 @@ class Policy:
                 changes[key] = {**getattr(self, key), **_table(key, changes[key])}
         if "limits" in changes and not isinstance(changes["limits"], Limits):
             changes["limits"] = _replace_limits(self.limits, _table("limits", changes["limits"]))
-        for key in ("profiles", "detectors", "background"):
+        for key in ("profiles", "detectors", "background", "allow_hosts", "allow_parts", "trusted_roles"):
             if key in changes:
                 if isinstance(changes[key], str) or not isinstance(changes[key], Sequence):
                     raise PolicyError(f"{key} must be a list, got {changes[key]!r}")

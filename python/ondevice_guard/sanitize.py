@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from . import _core
-from .purify import purify
 from .types import Pixels, Plan
 
 
@@ -30,6 +29,8 @@ def apply(pixels: Pixels, plan: Plan, seed: int = 0, threads: int = 1) -> Pixels
     if plan.fill:
         out = _core.purify.fill(out, plan.fill, method=plan.fill_method, threads=threads)
     if plan.purify:
+        from .purify import purify  # its presets may load a model: only who purifies pays for that
+
         out = purify(out, preset=plan.purify, seed=seed, threads=threads)
     if plan.reset_low_bits:
         out = _core.purify.reset_low_bits(out, plan.reset_low_bits, threads=threads)

@@ -63,6 +63,11 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
     }
 )
 
+#: Of a picture longer than this many times its short side, `crop` resizes the middle alone.
+_LONGEST = 8
+#: `pad` makes a square of at most this many pixels, or twice those of the picture if that is more.
+_SQUARE = 4096**2
+
 #: Views that are not a model's: made only when asked for by name.
 EXTRA = ("original", "contrast")
 
@@ -95,50 +100,71 @@ def build(image: Image, names: Sequence[str], background: tuple[int, int, int] =
     Raises:
         UnsupportedInput: an unknown name.
     """
-    for name in names:
-        if name not in EXTRA:
-            profile(name)
-    with_alpha = image.alpha is not None
-    original = image.pixels
-    items: dict[str, View] = {}
-    if with_alpha:
-        over = {
-            "original": background,
-            "over_black": (0, 0, 0),
-            "over_white": (255, 255, 255),
-        }
-        for name, colour in over.items():
-            items[name] = View(name, _frozen(_core.views.composite(image.pixels, image.alpha, colour, threads=threads)))
-        original = items["original"].pixels
-    else:
-        items["original"] = View("original", original)
-    for name in names:
-        if name == "contrast":
-            items[name] = View(name, _frozen(_core.views.local_contrast(original, threads=threads)))
-        elif name != "original":
-            items[name] = _look(original, name, PROFILES[name], threads)
+    pixels, alpha = image.pixels, image.alpha
+    height, width = pixels.shape[:2]
+    looks = {name: _look(name, height, width) for name in names if name not in EXTRA}
+    requests: dict[str, tuple[object, ...]] = {}
+    if alpha is not None:
+        over = {"original": background, "over_black": (0, 0, 0), "over_white": (255, 255, 255)}
+        requests |= {name: ("over", colour) for name, colour in over.items()}
+    requests |= {name: look.request for name, look in looks.items() if look.window is None}
+    if "contrast" in names:
+        requests["contrast"] = ("contrast",)
+    made = _core.views.build(pixels, list(requests.values()), alpha=alpha, background=background, threads=threads)
+    seen = dict(zip(requests, made, strict=True))
+    original = seen.pop("original", pixels)
+    for name, look in looks.items():
+        if look.window is not None:
+            part = _window(original, look.window, PROFILES[name].pad)
+            seen[name] = _core.views.build(part, [look.request], threads=threads)[0]
+    items = {"original": View("original", _frozen(original))}
+    for name, view in seen.items():
+        look = looks.get(name, _AS_IT_IS)
+        items[name] = View(name, _frozen(view[look.crop]), look.scale, look.offset)
     return Views(image, MappingProxyType(items))
 
 
-def _look(original: Pixels, name: str, p: Profile, threads: int) -> View:
-    height, width = original.shape[:2]
+@dataclass(frozen=True)
+class _Look:
+    """One profile's native request for a picture of a known size, and how its pixels map back.
+
+    `window` (top, left, height, width; it may reach over the edge, where the profile's `pad` colour is) is resized in
+    place of the whole picture when it is not None.
+    """
+
+    request: tuple[object, ...] = ()
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+    crop: tuple[slice, slice] = (slice(None), slice(None))
+    window: tuple[int, int, int, int] | None = None
+
+
+_AS_IT_IS = _Look()
+
+
+def _look(name: str, height: int, width: int) -> _Look:
+    p = profile(name)
+
+    def to(new_h: int, new_w: int) -> tuple[object, ...]:
+        return ("resize", p.kernel, p.antialias, new_h, new_w)
+
     if p.geometry == "crop":
-        scale = p.size / min(height, width)
-        # torchvision and transformers truncate the longer edge.
-        new_h, new_w = (p.size, max(p.size, int(p.size * width / height))) if height <= width else (max(p.size, int(p.size * height / width)), p.size)
-        resized = _resize(original, new_h, new_w, p, threads)
+        # torchvision and transformers truncate the longer edge. Of a very long picture only the middle is resized:
+        # the crop shows nothing else, and the whole would take gigabytes.
+        short = min(height, width)
+        h, w = min(height, _LONGEST * short), min(width, _LONGEST * short)
+        window = None if (h, w) == (height, width) else ((height - h) // 2, (width - w) // 2, h, w)
+        top0, left0 = window[:2] if window else (0, 0)
+        new_h, new_w = (p.size * h) // short, (p.size * w) // short
         top, left = (new_h - p.size) // 2, (new_w - p.size) // 2
-        pixels = np.ascontiguousarray(resized[top : top + p.size, left : left + p.size])
-        sx, sy = width / new_w, height / new_h
-        return View(name, _frozen(pixels), (sx, sy), (left * sx, top * sy))
+        sx, sy = w / new_w, h / new_h
+        crop = (slice(top, top + p.size), slice(left, left + p.size))
+        return _Look(to(new_h, new_w), (sx, sy), (left0 + left * sx, top0 + top * sy), crop, window)
     if p.geometry == "pad":
-        side = max(height, width)
-        top, left = (side - height) // 2, (side - width) // 2
-        square = np.empty((side, side, 3), np.uint8)
-        square[:] = p.pad
-        square[top : top + height, left : left + width] = original
+        side = min(max(height, width), math.isqrt(max(_SQUARE, 2 * height * width)))
+        top, left = -((side - height) // 2), -((side - width) // 2)
         scale = side / p.size
-        return View(name, _frozen(_resize(square, p.size, p.size, p, threads)), (scale, scale), (-left, -top))
+        return _Look(to(p.size, p.size), (scale, scale), (float(left), float(top)), window=(top, left, side, side))
     if p.geometry == "stretch":
         new_h = new_w = p.size
     elif p.geometry == "fit":
@@ -146,14 +172,18 @@ def _look(original: Pixels, name: str, p: Profile, threads: int) -> View:
         new_h, new_w = max(1, round(height * ratio)), max(1, round(width * ratio))
     else:
         new_h, new_w = smart_resize(height, width)
-    return View(name, _frozen(_resize(original, new_h, new_w, p, threads)), (width / new_w, height / new_h))
+    return _Look(to(new_h, new_w), (width / new_w, height / new_h))
 
 
-def _resize(pixels: Pixels, height: int, width: int, p: Profile, threads: int) -> Pixels:
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    resized: Pixels = _core.views.resize(pixels, height, width, p.kernel, antialias=p.antialias, threads=threads)
-    return resized
+def _window(pixels: Pixels, window: tuple[int, int, int, int], pad: tuple[int, int, int]) -> Pixels:
+    """Return the window of the picture, `pad` where it reaches over the edge."""
+    top, left, height, width = window
+    out = np.empty((height, width, 3), np.uint8)
+    out[:] = pad
+    y0, x0 = max(top, 0), max(left, 0)
+    part = pixels[y0 : top + height, x0 : left + width]
+    out[y0 - top : y0 - top + part.shape[0], x0 - left : x0 - left + part.shape[1]] = part
+    return out
 
 
 def smart_resize(height: int, width: int, factor: int = 28, least: int = 56 * 56, most: int = 28 * 28 * 1280) -> tuple[int, int]:
@@ -172,6 +202,48 @@ def smart_resize(height: int, width: int, factor: int = 28, least: int = 56 * 56
     return new_h, new_w
 
 
+#: Pictures laid side by side, and how far the next group reaches back, so that no neighbours are parted.
+_GROUP, _OVERLAP = 6, 3
+#: Common edge of pictures laid side by side: the text map's own tile.
+_EDGE = 640
+
+
+def together(pictures: Sequence[Pixels], threads: int = 1) -> list[tuple[str, Views]]:
+    """Lay pictures under and beside each other without a gap, as a model reads the pictures of one request.
+
+    A payload cut into strips is whole again in one of the two layouts.
+
+    Args:
+        pictures: uint8 HxWx3 each, in the order of the request.
+        threads: Native threads.
+
+    Returns:
+        (`"column"` or `"row"`, views that hold the `original` alone) for each group of six neighbours; empty for fewer
+        than two pictures.
+    """
+    laid = []
+    for start in range(0, max(1, len(pictures) - _OVERLAP), _GROUP - _OVERLAP):
+        group = pictures[start : start + _GROUP]
+        if len(group) < 2:
+            break
+        for layout, axis in (("column", 0), ("row", 1)):
+            edge = min(_EDGE, max(p.shape[1 - axis] for p in group))
+            pixels = np.concatenate([_to_edge(p, edge, 1 - axis, threads) for p in group], axis=axis)
+            laid.append((layout, build(Image(_frozen(np.ascontiguousarray(pixels))), (), threads=threads)))
+    return laid
+
+
+def _to_edge(pixels: Pixels, edge: int, axis: int, threads: int) -> Pixels:
+    """Resize so that one axis has `edge` pixels; the other keeps the aspect, up to four times as long."""
+    other = min(4 * edge, max(1, round(pixels.shape[1 - axis] * edge / pixels.shape[axis])))
+    height, width = (other, edge) if axis == 1 else (edge, other)
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    resized: Pixels = _core.views.resize(pixels, height, width, "bilinear", antialias=True, threads=threads)
+    return resized
+
+
 def _frozen(pixels: Pixels) -> Pixels:
+    pixels = np.ascontiguousarray(pixels)
     pixels.flags.writeable = False
     return pixels

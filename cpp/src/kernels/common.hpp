@@ -14,6 +14,7 @@
 
 #if defined(_MSC_VER)
 #define OG_RESTRICT __restrict
+#define __builtin_sqrtf(x) sqrtf(x)
 #define OG_IVDEP __pragma(loop(ivdep))
 #elif defined(__clang__)
 #define OG_RESTRICT __restrict__

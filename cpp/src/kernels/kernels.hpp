@@ -9,10 +9,14 @@
 #pragma once
 
 #include "kernels/purify_kernels.hpp"
+#include "kernels/typographic_kernels.hpp"
+#include "kernels/views_kernels.hpp"
 
 //       family  struct
 #define OG_FAMILIES(X) \
-    X(purify, PurifyKernels)
+    X(purify, PurifyKernels) \
+    X(typographic, TypographicKernels) \
+    X(views, ViewsKernels)
 
 namespace og {
 

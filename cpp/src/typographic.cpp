@@ -1,0 +1,430 @@
+#include "ondevice_guard/typographic.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "door.hpp"
+#include "kernels/kernels.hpp"
+#include "ondevice_guard/backend.hpp"
+
+namespace og {
+namespace {
+
+constexpr int kRadius = 7, kWindow = 15;
+
+/// Index of a reflected border that does not repeat the edge, for any i: ... 2 1 0 1 2 ... n-1 n-2 ...
+int64_t reflect(int64_t i, int64_t n) {
+    if (n == 1) return 0;
+    const int64_t period = 2 * (n - 1);
+    i %= period;
+    if (i < 0) i += period;
+    return i < n ? i : period - i;
+}
+
+void require_colour(const ImageView& in) {
+    require_image(in, "image");
+    if (in.channels == 4) throw Error(Code::unsupported, "image: has an alpha channel; composite it over a background first");
+}
+
+}  // namespace
+
+void patches(const ImageView& in, uint8_t* out, const Context& context) {
+    require_colour(in);
+    const TypographicKernels& k = *kernels().typographic;
+    const Packed packed(in);
+    const ImageView& v = packed.view();
+    const int64_t w = v.width, cells = patch_cells(w), wide = cells * 4, rows = patch_cells(v.height) * 4;
+    const int64_t ext = (wide + 2 * kRadius + 31) / 32 * 32;  // values of an extended row: 7 reflected on both sides
+    const int64_t band = std::max<int64_t>(16, (1 << 17) / std::max<int64_t>(1, wide) / 4 * 4);
+    parallel_for(context, (rows + band - 1) / band, 1, [&](int64_t first, int64_t last) {
+        // ring of 16 rows x 3 planes of int16, 3 x 2 planes of column sums, 3 rows of contrast, kernel scratch
+        const size_t ring_bytes = static_cast<size_t>(16 * 3 * ext) * 2, sums_bytes = static_cast<size_t>(6 * ext) * 4;
+        const size_t scratch_bytes = static_cast<size_t>(3 * (wide + 16) + 16) * 4;
+        const Scratch memory(ring_bytes + sums_bytes + scratch_bytes + static_cast<size_t>(3 * wide));
+        int16_t* ring = memory.as<int16_t>();
+        int32_t* sums = reinterpret_cast<int32_t*>(memory.data() + ring_bytes);
+        int32_t* scratch = sums + 6 * ext;
+        uint8_t* contrast = memory.data() + ring_bytes + sums_bytes + scratch_bytes;
+        const auto plane = [&](int64_t row, int c) { return ring + (((row + 64) % 16) * 3 + c) * ext; };
+        const auto load = [&](int64_t row, int64_t leaving) {
+            const uint8_t* src = v.row(reflect(row, v.height));
+            k.split_row(src, w, v.channels, plane(row, 0) + kRadius, plane(row, 1) + kRadius, plane(row, 2) + kRadius);
+            for (int c = 0; c < 3; ++c) {
+                int16_t* p = plane(row, c);
+                for (int64_t i = 0; i < kRadius; ++i) p[i] = p[kRadius + reflect(i - kRadius, w)];
+                for (int64_t i = w + kRadius; i < wide + 2 * kRadius; ++i) p[i] = p[kRadius + reflect(i - kRadius, w)];
+                const int16_t* old = leaving < row - 64 ? nullptr : plane(leaving, c);
+                k.slide_rows(p, old, sums + 2 * c * ext, sums + (2 * c + 1) * ext, wide + 2 * kRadius);
+            }
+        };
+        for (int64_t b = first; b < last; ++b) {
+            const int64_t begin = b * band, end = std::min(rows, begin + band);
+            std::memset(sums, 0, sums_bytes);
+            for (int64_t r = begin - kRadius; r < begin + kRadius; ++r) load(r, r - 1000);
+            for (int64_t y = begin; y < end; ++y) {
+                load(y + kRadius, y == begin ? y - 1000 : y - kRadius - 1);
+                for (int c = 0; c < 3; ++c) {
+                    k.contrast_row(plane(y, c) + kRadius, sums + 2 * c * ext, sums + (2 * c + 1) * ext, wide,
+                                   contrast + c * wide, scratch);
+                }
+                k.pack_row(plane(y, 0) + kRadius, contrast, contrast + wide, contrast + 2 * wide, wide,
+                           out + (y / 4) * cells * 64 + (y % 4) * 16);
+            }
+        }
+    });
+}
+
+std::vector<Line> find_lines(const uint8_t* map, int64_t h, int64_t w, const MapCode& code, int64_t limit) {
+    if (h < 1 || w < 1 || h * w > kMaxSamples / 64) throw Error(Code::unsupported, "map: empty or too large");
+    if (!(code.scale > 0.0F)) throw Error(Code::unsupported, "scale: must be positive");
+    float probability[256];
+    bool inside[256];
+    for (int q = 0; q < 256; ++q) {
+        const float x = static_cast<float>(q - code.zero) * code.scale;
+        // to 16 bits, so that no difference in the last place of exp shows
+        probability[q] = static_cast<float>(std::lround(65535.0 / (1.0 + std::exp(-static_cast<double>(x))))) / 65535.0F;
+        inside[q] = x > code.threshold;
+    }
+    const int64_t H = 2 * h, W = 2 * w;
+    const auto cell = [&](int64_t y, int64_t x) { return map + ((y >> 1) * w + (x >> 1)) * 14; };
+    const auto sub = [](int64_t y, int64_t x) { return static_cast<int>((y & 1) * 2 + (x & 1)); };
+    std::vector<uint8_t> open(static_cast<size_t>(H * W));
+    for (int64_t y = 0; y < H; ++y) {
+        for (int64_t x = 0; x < W; ++x) open[static_cast<size_t>(y * W + x)] = inside[cell(y, x)[8 + sub(y, x)]];
+    }
+    struct Ranked {
+        Line line;
+        int64_t order;
+    };
+    std::vector<Ranked> found;
+    std::vector<int64_t> member;
+    for (int64_t start = 0; start < H * W; ++start) {
+        if (!open[static_cast<size_t>(start)]) continue;
+        member.assign(1, start);
+        open[static_cast<size_t>(start)] = 0;
+        for (size_t i = 0; i < member.size(); ++i) {
+            const int64_t y = member[i] / W, x = member[i] % W;
+            for (int64_t ny = std::max<int64_t>(0, y - 1); ny <= std::min(H - 1, y + 1); ++ny) {
+                for (int64_t nx = std::max<int64_t>(0, x - 1); nx <= std::min(W - 1, x + 1); ++nx) {
+                    uint8_t& o = open[static_cast<size_t>(ny * W + nx)];
+                    if (o) {
+                        o = 0;
+                        member.push_back(ny * W + nx);
+                    }
+                }
+            }
+        }
+        const auto n = static_cast<int64_t>(member.size());
+        if (n < code.min_cells) continue;
+        int64_t sx = 0, sy = 0, sxx = 0, syy = 0, sxy = 0;
+        double text = 0, overlay = 0, core = 0, cos = 0, sin = 0, length = 0;
+        const int64_t oy = start / W, ox = start % W;  // moments about the first cell keep the integers small
+        for (const int64_t m : member) {
+            const int64_t y = m / W - oy, x = m % W - ox;
+            const uint8_t* p = cell(m / W, m % W);
+            const int s = sub(m / W, m % W);
+            sx += x;
+            sy += y;
+            sxx += x * x;
+            syy += y * y;
+            sxy += x * y;
+            text += probability[p[s]];
+            overlay += probability[p[4 + s]];
+            core += probability[p[8 + s]];
+            const double dx = p[12] - code.zero, dy = p[13] - code.zero, norm = std::sqrt(dx * dx + dy * dy);
+            if (norm > 0) {
+                cos += dx / norm;
+                sin += dy / norm;
+                length += 1;
+            }
+        }
+        const double N = static_cast<double>(n), mx = sx / N, my = sy / N;
+        const double a = sxx / N - mx * mx, c = syy / N - my * my, b = sxy / N - mx * my;
+        const double root = std::sqrt((a - c) * (a - c) + 4 * b * b), large = (a + c + root) / 2, little = (a + c - root) / 2;
+        const double agreement = std::sqrt(cos * cos + sin * sin);
+        double ux = 1, uy = 0;
+        if (large + 1.0 / 12 > 2.5 * (little + 1.0 / 12)) {
+            ux = a >= c ? (a - c + root) / 2 : b;
+            uy = a >= c ? b : (c - a + root) / 2;
+        } else if (agreement > 0) {
+            ux = cos;
+            uy = sin;
+        }
+        const double norm = std::sqrt(ux * ux + uy * uy);
+        ux = norm > 0 ? ux / norm : 1;
+        uy = norm > 0 ? uy / norm : 0;
+        if (ux * cos + uy * sin < 0) {
+            ux = -ux;
+            uy = -uy;
+        }
+        double low = 0, high = 0, across = 0;
+        for (size_t i = 0; i < member.size(); ++i) {
+            const double x = static_cast<double>(member[i] % W - ox) - mx, y = static_cast<double>(member[i] / W - oy) - my;
+            const double u = x * ux + y * uy, v = -x * uy + y * ux;
+            low = i ? std::min(low, u) : u;
+            high = i ? std::max(high, u) : u;
+            across += v * v;
+        }
+        low -= 0.5;
+        high += 0.5;
+        const double thick = std::sqrt(12 * across / N + 1), height = thick / 0.4, reach = 0.3 * height;
+        Line line;
+        line.text = static_cast<float>(text / N);
+        line.overlay = static_cast<float>(overlay / N);
+        line.core = static_cast<float>(core / N);
+        line.direction = length > 0 ? static_cast<float>(agreement / length) : 0.0F;
+        line.fill = static_cast<float>(std::min(1.0, N / ((high - low) * thick)));
+        line.cells = static_cast<float>(n);
+        const double x0 = static_cast<double>(ox) + mx + 0.5, y0 = static_cast<double>(oy) + my + 0.5;
+        const double ends[2] = {low - reach, high + reach};
+        const int corner[4][2] = {{0, -1}, {1, -1}, {1, 1}, {0, 1}};
+        for (int i = 0; i < 4; ++i) {
+            const double u = ends[corner[i][0]], v = corner[i][1] * height / 2;
+            line.quad[static_cast<size_t>(i)] = {static_cast<float>(4 * (x0 + u * ux - v * uy)),
+                                                 static_cast<float>(4 * (y0 + u * uy + v * ux))};
+        }
+        found.push_back({line, start});
+    }
+    std::sort(found.begin(), found.end(), [](const Ranked& p, const Ranked& q) {
+        return p.line.cells != q.line.cells ? p.line.cells > q.line.cells : p.order < q.order;
+    });
+    if (static_cast<int64_t>(found.size()) > limit) found.resize(static_cast<size_t>(std::max<int64_t>(0, limit)));
+    std::vector<Line> lines;
+    for (const Ranked& f : found) lines.push_back(f.line);
+    return lines;
+}
+
+namespace {
+
+double distance(const PointF& p, const PointF& q) {
+    const double dx = static_cast<double>(q.x) - p.x, dy = static_cast<double>(q.y) - p.y;
+    return std::sqrt(dx * dx + dy * dy);
+}
+
+struct Sides {
+    double along, across;
+};
+Sides sides(const QuadF& q) {
+    return {(distance(q[0], q[1]) + distance(q[3], q[2])) / 2, (distance(q[0], q[3]) + distance(q[1], q[2])) / 2};
+}
+
+}  // namespace
+
+std::vector<int64_t> strip_widths(const std::vector<QuadF>& quads, int64_t height, int64_t max_width) {
+    if (height < 4 || height > 256 || max_width < height) {
+        throw Error(Code::unsupported, "height: must be in [4, 256] and at most max_width");
+    }
+    std::vector<int64_t> widths;
+    for (const QuadF& q : quads) {
+        for (const PointF& p : q) {
+            if (!(std::abs(p.x) < 1e6F && std::abs(p.y) < 1e6F)) {
+                throw Error(Code::unsupported, "quads: coordinates must be finite and below one million");
+            }
+        }
+        const Sides s = sides(q);
+        const double want = static_cast<double>(height) * s.along / std::max(s.across, 1.0);
+        widths.push_back(std::clamp(static_cast<int64_t>(std::llround(std::min(want, 1e6))), height / 2, max_width));
+    }
+    return widths;
+}
+
+void rectify(const ImageView& in, const std::vector<QuadF>& quads, int64_t height, const std::vector<int64_t>& widths,
+             const std::vector<int64_t>& offsets, uint8_t* out, const Context& context) {
+    require_colour(in);
+    const TypographicKernels& k = *kernels().typographic;
+    const Packed packed(in);
+    const ImageView& v = packed.view();
+    parallel_for(context, static_cast<int64_t>(quads.size()), 1, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; ++i) {
+            const QuadF& q = quads[static_cast<size_t>(i)];
+            const int64_t n = widths[static_cast<size_t>(i)];
+            const Sides s = sides(q);
+            const double reduction = std::max(s.across / static_cast<double>(height), s.along / static_cast<double>(n));
+            const int taps = static_cast<int>(std::clamp<double>(std::ceil(reduction - 0.25), 1.0, 8.0));
+            for (int64_t y = 0; y < height; ++y) {
+                const double t = (static_cast<double>(y) + 0.5) / static_cast<double>(height);
+                const double ax = q[0].x + t * (q[3].x - q[0].x), ay = q[0].y + t * (q[3].y - q[0].y);
+                const double bx = q[1].x + t * (q[2].x - q[1].x), by = q[1].y + t * (q[2].y - q[1].y);
+                const double dx = (bx - ax) / static_cast<double>(n), dy = (by - ay) / static_cast<double>(n);
+                const double vx = ((q[3].x - q[0].x) + (q[2].x - q[1].x)) / 2.0 / static_cast<double>(height);
+                const double vy = ((q[3].y - q[0].y) + (q[2].y - q[1].y)) / 2.0 / static_cast<double>(height);
+                // pixel centres lie at .5, samples at integers
+                k.strip_row(v.data, v.height, v.width, v.row_stride, v.channels, static_cast<float>(ax + dx / 2 - 0.5),
+                            static_cast<float>(ay + dy / 2 - 0.5), static_cast<float>(dx), static_cast<float>(dy),
+                            static_cast<float>(dx), static_cast<float>(dy), static_cast<float>(vx), static_cast<float>(vy), taps, n,
+                            out + offsets[static_cast<size_t>(i)] + y * n);
+            }
+        }
+    });
+}
+
+namespace {
+
+struct Finder {
+    double x, y, module;
+    int votes;
+};
+
+/// True when five runs are near 1:1:3:1:1 of one module, each within half a module (ISO/IEC 18004 reference decoder).
+bool finder_runs(const int64_t* run, double& module) {
+    const int64_t total = run[0] + run[1] + run[2] + run[3] + run[4];
+    if (total < 7) return false;
+    module = static_cast<double>(total) / 7.0;
+    const double slack = module * 0.5 + 0.35;
+    return std::abs(run[0] - module) < slack && std::abs(run[1] - module) < slack && std::abs(run[2] - 3 * module) < 3 * slack &&
+           std::abs(run[3] - module) < slack && std::abs(run[4] - module) < slack;
+}
+
+}  // namespace
+
+std::vector<QrCode> find_qr(const ImageView& in) {
+    require_colour(in);
+    const Packed packed(in);
+    const ImageView& v = packed.view();
+    const int64_t h = v.height, w = v.width;
+    std::vector<QrCode> codes;
+    if (h < 21 || w < 21) return codes;
+    // dark = below the mean of a 65 x 65 neighbourhood (box sums by an integral image), so that shading does not matter
+    std::vector<uint8_t> grey(static_cast<size_t>(h * w)), dark(static_cast<size_t>(h * w));
+    std::vector<int64_t> sums(static_cast<size_t>((h + 1) * (w + 1)), 0);
+    for (int64_t y = 0; y < h; ++y) {
+        int64_t run = 0;
+        for (int64_t x = 0; x < w; ++x) {
+            const uint8_t* p = v.row(y) + x * v.channels;
+            const int g = v.channels == 1 ? p[0] : (77 * p[0] + 150 * p[1] + 29 * p[2] + 128) >> 8;
+            grey[static_cast<size_t>(y * w + x)] = static_cast<uint8_t>(g);
+            run += g;
+            sums[static_cast<size_t>((y + 1) * (w + 1) + x + 1)] = sums[static_cast<size_t>(y * (w + 1) + x + 1)] + run;
+        }
+    }
+    const int64_t radius = 32;
+    for (int64_t y = 0; y < h; ++y) {
+        const int64_t y0 = std::max<int64_t>(0, y - radius), y1 = std::min(h, y + radius + 1);
+        for (int64_t x = 0; x < w; ++x) {
+            const int64_t x0 = std::max<int64_t>(0, x - radius), x1 = std::min(w, x + radius + 1);
+            const auto at = [&](int64_t yy, int64_t xx) { return sums[static_cast<size_t>(yy * (w + 1) + xx)]; };
+            const int64_t area = (y1 - y0) * (x1 - x0), sum = at(y1, x1) - at(y0, x1) - at(y1, x0) + at(y0, x0);
+            // 5 levels below the mean: flat ground is light, whatever its noise
+            dark[static_cast<size_t>(y * w + x)] = (grey[static_cast<size_t>(y * w + x)] + 5) * area < sum;
+        }
+    }
+    const auto is_dark = [&](int64_t y, int64_t x) { return dark[static_cast<size_t>(y * w + x)] != 0; };
+    // the five runs around (y, x) along (dy, dx), by walking outwards from the middle run
+    const auto around = [&](int64_t y, int64_t x, int64_t dy, int64_t dx, double limit, int64_t* run, double& centre) {
+        int64_t reach[2][3] = {};
+        for (int side = 0; side < 2; ++side) {
+            const int64_t sgn = side ? 1 : -1;
+            int64_t step = side;  // the start belongs to the backward walk alone
+            for (int part = 0; part < 3; ++part) {
+                const bool want = part != 1;
+                while (true) {
+                    const int64_t yy = y + sgn * step * dy, xx = x + sgn * step * dx;
+                    if (yy < 0 || yy >= h || xx < 0 || xx >= w || is_dark(yy, xx) != want) break;
+                    ++reach[side][part];
+                    ++step;
+                    if (static_cast<double>(reach[side][part]) > limit) return false;
+                }
+            }
+        }
+        run[0] = reach[0][2];
+        run[1] = reach[0][1];
+        run[2] = reach[0][0] + reach[1][0];
+        run[3] = reach[1][1];
+        run[4] = reach[1][2];
+        centre = (static_cast<double>(reach[1][0]) - static_cast<double>(reach[0][0]) + 1) / 2.0;
+        return true;
+    };
+    std::vector<Finder> finders;
+    for (int64_t y = 0; y < h; ++y) {
+        int64_t run[5] = {0, 0, 0, 0, 0};
+        int64_t x = 0;
+        bool colour = false;
+        int64_t length = 0;
+        for (x = 0; x <= w; ++x) {
+            const bool now = x < w && is_dark(y, x);
+            if (x < w && now == colour) {
+                ++length;
+                continue;
+            }
+            for (int i = 0; i < 4; ++i) run[i] = run[i + 1];
+            run[4] = length;
+            double module = 0;
+            if (colour && run[0] > 0 && finder_runs(run, module)) {
+                const int64_t cx = x - run[4] - run[3] - (run[2] + 1) / 2;
+                int64_t column[5];
+                double offset = 0, other = 0;
+                if (is_dark(y, cx) && around(y, cx, 1, 0, 4 * module + 2, column, offset) && finder_runs(column, other) &&
+                    other < 1.6 * module && module < 1.6 * other) {
+                    const double py = static_cast<double>(y) + offset, px = static_cast<double>(x) - run[4] - run[3] - run[2] / 2.0;
+                    bool merged = false;
+                    for (Finder& f : finders) {
+                        if (std::abs(f.x - px) < 2.5 * f.module && std::abs(f.y - py) < 2.5 * f.module &&
+                            module < 1.7 * f.module && f.module < 1.7 * module) {
+                            const double n = f.votes;
+                            f.x = (f.x * n + px) / (n + 1);
+                            f.y = (f.y * n + py) / (n + 1);
+                            f.module = (f.module * n + (module + other) / 2) / (n + 1);
+                            ++f.votes;
+                            merged = true;
+                            break;
+                        }
+                    }
+                    if (!merged && finders.size() < 4096) finders.push_back({px, py, (module + other) / 2, 1});
+                }
+            }
+            colour = now;
+            length = 1;
+        }
+    }
+    finders.erase(std::remove_if(finders.begin(), finders.end(),
+                                 [](const Finder& f) { return f.votes < std::max(2.0, f.module); }),
+                  finders.end());
+    std::sort(finders.begin(), finders.end(), [](const Finder& p, const Finder& q) {
+        return p.votes != q.votes ? p.votes > q.votes : p.y != q.y ? p.y < q.y : p.x < q.x;
+    });
+    if (finders.size() > 48) finders.resize(48);  // keeps the search over triples small
+    std::vector<uint8_t> used(finders.size(), 0);
+    struct Triple {
+        double error;
+        size_t a, b, c;
+    };
+    std::vector<Triple> triples;
+    for (size_t a = 0; a < finders.size(); ++a) {  // a is the corner between the two others
+        for (size_t b = 0; b < finders.size(); ++b) {
+            for (size_t c = 0; c < finders.size(); ++c) {
+                if (a == b || a == c || b == c) continue;
+                const Finder &A = finders[a], &B = finders[b], &C = finders[c];
+                const double bx = B.x - A.x, by = B.y - A.y, cx = C.x - A.x, cy = C.y - A.y;
+                if (bx * cy - by * cx <= 0) continue;  // clockwise only (y points down)
+                const double lb = std::sqrt(bx * bx + by * by), lc = std::sqrt(cx * cx + cy * cy);
+                const double module = (A.module + B.module + C.module) / 3;
+                // a side spans 14 modules in the smallest code and 170 in the largest
+                if (lb < 11 * module || lb > 190 * module) continue;
+                const double size = std::max({A.module, B.module, C.module}) / std::min({A.module, B.module, C.module}) - 1;
+                const double shape = std::abs(lb - lc) / std::max(lb, lc), corner = std::abs(bx * cx + by * cy) / (lb * lc);
+                const double error = size / 0.6 + shape / 0.3 + corner / 0.3;
+                if (error < 1.5) triples.push_back({error, a, b, c});
+            }
+        }
+    }
+    std::sort(triples.begin(), triples.end(), [](const Triple& p, const Triple& q) {
+        return p.error != q.error ? p.error < q.error : std::tie(p.a, p.b, p.c) < std::tie(q.a, q.b, q.c);
+    });
+    for (const Triple& t : triples) {
+        if (used[t.a] || used[t.b] || used[t.c]) continue;
+        used[t.a] = used[t.b] = used[t.c] = 1;
+        const Finder &A = finders[t.a], &B = finders[t.b], &C = finders[t.c];
+        const double bx = B.x - A.x, by = B.y - A.y, cx = C.x - A.x, cy = C.y - A.y;
+        const double lb = std::sqrt(bx * bx + by * by), lc = std::sqrt(cx * cx + cy * cy);
+        const double mb = 5.5 * (A.module + B.module + C.module) / 3 / lb, mc = mb * lb / lc;  // 3.5 to the edge, 2 of margin
+        const auto corner = [&](double s, double u) {
+            return PointF{static_cast<float>(A.x + s * bx + u * cx + 0.5), static_cast<float>(A.y + s * by + u * cy + 0.5)};
+        };
+        codes.push_back({{corner(-mb, -mc), corner(1 + mb, -mc), corner(1 + mb, 1 + mc), corner(-mb, 1 + mc)},
+                         static_cast<float>(1.0 - 0.5 * t.error / 1.5)});
+    }
+    return codes;
+}
+
+}  // namespace og
