@@ -23,6 +23,7 @@ from .verdict import Verdict
 
 if TYPE_CHECKING:
     from .messages import MessagesVerdict, VerdictCache
+    from .responses import ResponseVerdict
 
 
 class Guard:
@@ -36,6 +37,7 @@ class Guard:
         profiles: What the model will see: names from `ondevice_guard.views.PROFILES`; None takes the policy's.
         detectors: Extra detectors for pictures, run after the built-in ones.
         text_detectors: Extra detectors for text.
+        response_detectors: Extra detectors for a model's answers.
         models: Directory with model folders; None searches the usual places (see `runtime`).
         threads: Threads for native kernels and models inside one call.
         seed: Seed of the random purification preset; written into every verdict.
@@ -58,6 +60,7 @@ class Guard:
         profiles: Sequence[str] | None = None,
         detectors: Sequence[Detector] = (),
         text_detectors: Sequence[TextDetector] = (),
+        response_detectors: Sequence[TextDetector] = (),
         models: str | Path | None = None,
         threads: int = 1,
         seed: int = 0,
@@ -72,7 +75,7 @@ class Guard:
         self.threads = threads
         self.seed = seed
         self._verdicts: VerdictCache | None = None
-        self._suite = _Suite(self.policy, models, threads, tuple(detectors), tuple(text_detectors))
+        self._suite = _Suite(self.policy, models, threads, tuple(detectors), tuple(text_detectors), tuple(response_detectors))
 
     def warm_up(self) -> Guard:
         """Load every model now; returns self. Raises `ModelError` when one cannot be used."""
@@ -227,6 +230,28 @@ class Guard:
     async def acheck_messages(self, messages: Any, *, encoding: str = "png") -> MessagesVerdict:
         """`check_messages` on a worker thread."""
         return await asyncio.to_thread(self.check_messages, messages, encoding=encoding)
+
+    def response_findings(self, text: str) -> tuple[Sequence[Finding], Mapping[str, float]]:
+        """Return what the models say about an answer, and the operating points they recorded."""
+        loaded = self._suite.load()
+        return [f for reader in loaded.responses for f in reader(text)], loaded.operating_points
+
+    def check_response(
+        self,
+        text: str,
+        *,
+        prompt: str = "",
+        system: str | None = None,
+        canary: str | None = None,
+        tools: bool = False,
+        action: str = "replace",
+    ) -> ResponseVerdict:
+        """Judge a model's answer; see `ondevice_guard.responses.check`. For answers in pieces: `responses.Stream`."""
+        from . import responses
+
+        return responses.check(
+            self, text, prompt=prompt, system=system, canary=canary, tools=tools, action=action
+        )
 
     def sanitize(self, image: Any, **options: Any) -> Any:
         """Return the safe picture alone, as the kind of object that came in.
@@ -424,12 +449,14 @@ class _Suite:
         threads: int,
         extra: tuple[Detector, ...],
         extra_text: tuple[TextDetector, ...],
+        extra_responses: tuple[TextDetector, ...],
     ) -> None:
         self._policy = policy
         self._models_dir = models
         self._threads = threads
         self._extra = extra
         self._extra_text = extra_text
+        self._extra_responses = extra_responses
         self._lock = threading.Lock()
         self._loaded: _Loaded | None = None
 
@@ -440,20 +467,32 @@ class _Suite:
                 made = [build(name, self._models_dir, self._threads) for name in self._policy.detectors]
                 pictures = tuple(d for name, d in zip(self._policy.detectors, made, strict=True) if name != "text")
                 texts = tuple(d for name, d in zip(self._policy.detectors, made, strict=True) if name == "text")
-                self._loaded = _Loaded((*pictures, *self._extra), (*texts, *self._extra_text), self._policy.fpr)
+                self._loaded = _Loaded(
+                    (*pictures, *self._extra),
+                    (*texts, *self._extra_text),
+                    self._extra_responses,
+                    self._policy.fpr,
+                )
             return self._loaded
 
 
 class _Loaded:
     """Loaded detectors, and what they say about themselves."""
 
-    def __init__(self, pictures: tuple[Detector, ...], texts: tuple[TextDetector, ...], fpr: float) -> None:
+    def __init__(
+        self,
+        pictures: tuple[Detector, ...],
+        texts: tuple[TextDetector, ...],
+        responses: tuple[TextDetector, ...],
+        fpr: float,
+    ) -> None:
         self.pictures = pictures
         self.texts = texts
+        self.responses = responses
         self.relation = DelegationDetector()
         self.models: dict[str, str] = {}
         self.operating_points: dict[str, float] = {}
-        for detector in (*pictures, *texts):
+        for detector in (*pictures, *texts, *responses):
             self.models.update(getattr(detector, "models", {}))
             points = getattr(detector, "operating_points", None)
             self.operating_points.update(points(fpr) if points else {})
