@@ -1,39 +1,32 @@
 """`ondevice-guard`: scan, sanitize, doctor, models.
 
-Exit codes: 0 everything is clean · 1 something was found · 2 wrong usage · 3 some inputs could not be read.
+Exit codes: 0 everything is clean · 1 something was found · 2 wrong usage · 3 some inputs could not be read ·
+4 outputs could not be written (the run can be resumed) · 130, 143 stopped by a signal.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
+import contextlib
+import dataclasses
 import json
 import os
 import platform
+import shutil
+import signal
 import sys
+import tempfile
+import threading
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from .errors import GuardError, UnreadableInput
-from .types import Decision
+from . import batch, report
+from .errors import GuardError, OutputError, UnreadableInput, UnsupportedInput
 
-EXIT_CLEAN, EXIT_FOUND, EXIT_USAGE, EXIT_UNREADABLE = 0, 1, 2, 3
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+EXIT_CLEAN, EXIT_FOUND, EXIT_USAGE, EXIT_UNREADABLE, EXIT_OUTPUT = 0, 1, 2, 3, 4
 FORMATS = ("text", "json", "jsonl", "csv", "html")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One input and what came of it."""
-
-    path: str
-    verdict: Any
-    output: str | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,10 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not hasattr(options, "run"):
         parser.print_help(sys.stderr)
         return EXIT_USAGE
+    if not getattr(options, "inputs", True) and not options.list:
+        parser.error("name at least one INPUT, or --list FILE")
     try:
         return int(options.run(options))
     except GuardError as error:
         print(f"ondevice-guard: {error}", file=sys.stderr)
+        if isinstance(error, OutputError):
+            return EXIT_OUTPUT
         return EXIT_UNREADABLE if isinstance(error, UnreadableInput) else EXIT_USAGE
     except BrokenPipeError:  # `ondevice-guard scan … | head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - keeps the interpreter's last flush quiet
@@ -69,11 +66,16 @@ def _parser() -> argparse.ArgumentParser:
 
     clean = commands.add_parser("sanitize", help="write safe copies of pictures")
     _common(clean)
-    clean.add_argument("-o", "--output", help="folder (or file, or - for stdout) for the safe copies")
+    clean.add_argument("-o", "--output", help="folder (or file, address, or - for stdout) for the safe copies")
     clean.add_argument("--as", dest="encoding", choices=("same", "png", "jpeg"), default="same",
                        help="encoding of the copies: same = JPEG stays JPEG, all else becomes PNG (default)")  # fmt: skip
     clean.add_argument("--quality", type=int, default=95, metavar="1-100", help="JPEG quality (default 95)")
     clean.add_argument("--dry-run", action="store_true", help="say what would be written; write nothing")
+    clean.add_argument("--resume", action="store_true", help="go on where an earlier run ended; redo what changed since")
+    clean.add_argument("--state", metavar="FOLDER", help="journal and quarantine (default: OUTPUT.guard beside the output)")
+    clean.add_argument("--watch", action="store_true", help="keep sanitizing what arrives in the folders, until stopped")
+    clean.add_argument("--interval", type=float, default=2.0, metavar="SECONDS", help="longest pause between looks of --watch (default 2)")
+    clean.add_argument("--engine", choices=("local", "ray"), default="local", help="threads here (default), or a Ray cluster")
     clean.set_defaults(run=_sanitize)
 
     doctor = commands.add_parser("doctor", help="check the installation: native core, backends, libraries, models")
@@ -88,137 +90,270 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures, folders (searched recursively), or - for stdin")
+    parser.add_argument("inputs", nargs="*", metavar="INPUT",
+                        help="pictures, shards (.tar, .parquet), folders (searched recursively), addresses (s3://…), or - for one picture on stdin")  # fmt: skip
+    parser.add_argument("--list", metavar="FILE", help="read more inputs from this file, one a line; - is stdin")
+    parser.add_argument("--include", action="append", metavar="PATTERN", help="take only these files of folders, e.g. '*.jpg'; may repeat")
+    parser.add_argument("--exclude", action="append", metavar="PATTERN", default=[], help="leave these files of folders out; may repeat")
+    parser.add_argument("--follow-links", action="store_true", help="follow links inside folders (default: they are left out)")
+    parser.add_argument("--column", help="Parquet column with the pictures (default: the only one that fits)")
     parser.add_argument("--policy", default="balanced", help="permissive, balanced, strict, or a .toml file (default balanced)")
     parser.add_argument("--profile", action="append", help="preprocessing of the model that will see the pictures; may repeat")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="form of the report (default text)")
-    parser.add_argument("--report", help="write the report to this file in place of stdout")
+    parser.add_argument("--format", choices=FORMATS, help="form of the report (default: text, or by the suffix of --report)")
+    parser.add_argument("--report", metavar="FILE", help="write the report here, not to stdout; beside .html lie .jsonl and .csv with all of it")
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1, help="pictures judged at the same time")
     parser.add_argument("--quiet", action="store_true", help="no progress on the terminal")
 
 
-# ---------------------------------------------------------------------- inputs
+# ---------------------------------------------------------------------- scan and sanitize
 
 
-def find(inputs: Iterable[str]) -> Iterator[tuple[Path | None, Path]]:
-    """Yield (root, path) of every picture named by the arguments; folders are searched recursively, sorted.
-
-    A folder's picture has that folder as root, so that outputs can mirror the tree; `-` is yielded as it is. A path
-    that does not exist is yielded too, so that it shows in the report and in the exit code.
-    """
-    for name in inputs:
-        path = Path(name)
-        if name != "-" and path.is_dir():
-            for found in sorted(path.rglob("*")):
-                if found.suffix.lower() in SUFFIXES and found.is_file():
-                    yield path, found
-        else:
-            yield None, path
+def _sources(options: argparse.Namespace, skip: Sequence[Path] = ()) -> batch.Sources:
+    inputs = [i for i in options.inputs if i != "-"]
+    return batch.Sources(
+        inputs, include=options.include, exclude=options.exclude, skip=skip, follow=options.follow_links,
+        listed=_lines(options.list) if options.list else None,
+    )  # fmt: skip
 
 
-def _guard(options: argparse.Namespace) -> Any:
-    from .guard import Guard
-
-    return Guard(options.policy, profiles=options.profile)
-
-
-def _verdicts(options: argparse.Namespace, paths: list[Path], text: str | None = None) -> Iterator[Any]:
-    guard = _guard(options)
-    items = (sys.stdin.buffer.read() if str(path) == "-" else path for path in paths)
-    texts = None if text is None else [text] * len(paths)
-    show = not options.quiet and sys.stderr.isatty()
-    start = time.perf_counter()
-    for done, verdict in enumerate(guard.check_many(items, texts, workers=max(1, options.jobs)), 1):
-        if show:
-            rate = done / max(time.perf_counter() - start, 1e-9)
-            sys.stderr.write(f"\r\x1b[K{done}/{len(paths)} pictures, {rate:.1f}/s, {(len(paths) - done) / rate:.0f} s left")
-        yield verdict
-    if show:
-        sys.stderr.write("\r\x1b[K")
+def _lines(name: str) -> Iterator[str]:
+    if name == "-":
+        yield from sys.stdin
+        return
+    try:
+        with open(name, encoding="utf-8", errors="surrogateescape") as file:
+            yield from file
+    except OSError as error:
+        raise UnreadableInput(f"cannot read list {name}: {error.strerror}") from None
 
 
-# ---------------------------------------------------------------------- commands
+def _units(options: argparse.Namespace, sources: batch.Sources) -> Iterator[batch.Unit]:
+    if "-" in options.inputs:
+        yield batch.Unit("stdin", batch.MemoryPlace(sys.stdin.buffer.read()), "stdin")
+    yield from sources
 
 
 def _scan(options: argparse.Namespace) -> int:
-    paths = [path for _, path in find(options.inputs)]
-    rows = [Row(str(path), verdict) for path, verdict in zip(paths, _verdicts(options, paths, options.text), strict=True)]
-    return _finish(options, rows)
+    job = batch.GuardBatch(options.policy, profiles=options.profile, text=options.text)
+    with tempfile.TemporaryDirectory(prefix="ondevice-guard-") as folder, batch.Journal(Path(folder) / "journal") as journal:
+        run = batch.Batch(batch.Worker(job, column=options.column), journal, jobs=max(1, options.jobs))
+        sources = _sources(options)
+        return _run(options, run, _units(options, sources), sources)
 
 
 def _sanitize(options: argparse.Namespace) -> int:
-    found = list(find(options.inputs))
-    paths = [path for _, path in found]
     if options.output is None and not options.dry_run:
-        print("ondevice-guard: sanitize needs -o OUTPUT (a folder, a file, or - for stdout), or --dry-run", file=sys.stderr)
-        return EXIT_USAGE
-    if not 1 <= options.quality <= 100:
-        print(f"ondevice-guard: --quality must be from 1 to 100, got {options.quality}", file=sys.stderr)
-        return EXIT_USAGE
-    if options.output == "-" and len(paths) != 1:
-        print("ondevice-guard: -o - takes exactly one picture", file=sys.stderr)
-        return EXIT_USAGE
-    taken: set[Path] = set()
-    rows = []
-    for (root, path), verdict in zip(found, _verdicts(options, paths), strict=True):
-        target = None
-        if verdict:
-            encoding = _encoding(options.encoding, verdict.format)
-            target = _target(options.output, root, path, encoding, taken, single=len(paths) == 1)
-            if not options.dry_run:
-                data = verdict.to_bytes(encoding, quality=options.quality)
-                if target == Path("-"):
-                    sys.stdout.buffer.write(data)
-                else:
-                    write_atomic(target, data)
-        rows.append(Row(str(path), verdict, str(target) if target else None))
-    if options.output == "-":
-        options.quiet = True
-        return _exit_code(rows)
-    return _finish(options, rows)
-
-
-def _encoding(wanted: str, format: str | None) -> str:
-    if wanted != "same":
-        return wanted
-    return "jpeg" if format == "jpeg" else "png"
-
-
-def _target(output: str | None, root: Path | None, path: Path, encoding: str, taken: set[Path], single: bool) -> Path:
-    """Where the safe copy goes: the tree of a folder is mirrored, and no two inputs share a file."""
+        raise UnsupportedInput("sanitize needs -o OUTPUT (a folder, a file, an address, or - for stdout), or --dry-run")
+    output = options.output or "sanitized"
+    sources = _sources(options, skip=[Path(output), _state(options, output)] if output != "-" and "://" not in output else [])
+    one = sources.single if "-" not in options.inputs else len(options.inputs) == 1 and not options.list
+    suffix = Path(output).suffix.lower()
+    to_file = one and suffix in (".png", ".jpg", ".jpeg") and "://" not in output
+    encoding = options.encoding
+    if to_file and encoding == "same":
+        encoding = "png" if suffix == ".png" else "jpeg"
+    job = batch.GuardBatch(options.policy, profiles=options.profile, encoding=encoding, quality=options.quality)
     if output == "-":
-        return Path("-")
-    folder = Path(output or "sanitized")
-    if single and root is None and folder.suffix.lower() in (".png", ".jpg", ".jpeg"):
-        return folder
-    name = path.relative_to(root) if root is not None else Path("stdin" if str(path) == "-" else path.name)
-    keep = encoding == "jpeg" and name.suffix.lower() in (".jpg", ".jpeg", ".jpe")
-    suffix = name.suffix if keep else {"png": ".png", "jpeg": ".jpg"}[encoding]
-    target = folder / name.with_suffix(suffix)
-    if target in taken:  # a.gif and a.png would both become a.png
-        target = folder / name.with_name(f"{name.name}{suffix}")
-    count = 2
-    while target in taken:
-        target = folder / name.with_name(f"{name.stem}-{count}{suffix}")
-        count += 1
-    taken.add(target)
-    if path.exists() and target.exists() and target.samefile(path):
-        raise UnreadableInput(f"{target} would overwrite its own input; choose another output folder")
-    return target
+        if not one:
+            raise UnsupportedInput("-o - takes exactly one picture")
+        return _to_stdout(job, next(_units(options, sources)))
+    if options.watch and (options.dry_run or to_file or options.list):
+        raise UnsupportedInput("--watch takes folders and an output folder")
+    with contextlib.ExitStack() as stack:
+        if options.dry_run or to_file:
+            state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ondevice-guard-")))
+        else:
+            state = _state(options, output)
+        journal = stack.enter_context(batch.Journal(state / "journal.jsonl"))
+        place = batch.place(Path(output).parent if to_file else output)
+        quarantine = None
+        if not options.dry_run and not to_file:
+            partial = batch.staging(Path(output) if isinstance(place, batch.LocalPlace) else state, state)
+            stack.callback(shutil.rmtree, partial, ignore_errors=True)
+            quarantine = batch.LocalPlace(state / "quarantine", staging=partial)
+            place = dataclasses.replace(place, staging=partial) if isinstance(place, batch.LocalPlace) else place
+        worker = batch.Worker(job, None if options.dry_run else place, quarantine, options.column)
+        engine: batch.Engine = batch.local_engine
+        if options.engine == "ray":
+            from .integrations.ray import ray_engine
+
+            engine = ray_engine
+        run = batch.Batch(
+            worker, journal, jobs=max(1, options.jobs), resume=options.resume or options.watch,
+            single=Path(output).name if to_file else None, engine=engine,
+        )  # fmt: skip
+        show = (lambda r: place.show(batch.target(r["unit"], r["encoding"]))) if options.dry_run else lambda r: place.show(r["output"])
+        if options.watch:
+            return _watch(options, run, sources, show)
+        return _run(options, run, _units(options, sources), sources, show)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all (temporary name, fsync, rename)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _state(options: argparse.Namespace, output: str) -> Path:
+    """The folder with journal and quarantine: beside the output, so that the output holds nothing but safe pictures."""
+    if options.state:
+        return Path(options.state)
+    if "://" in output:
+        raise UnsupportedInput("an output at an address needs --state FOLDER, a local folder for journal and quarantine")
+    resolved = Path(output).resolve()
+    if not resolved.name:
+        raise UnsupportedInput(f"{output} has no place beside it for journal and quarantine; name one with --state FOLDER")
+    return resolved.with_name(resolved.name + ".guard")
+
+
+def _to_stdout(job: batch.GuardBatch, unit: batch.Unit) -> int:
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        content = unit.place.read(unit.name, job.policy.limits.bytes)
+    except OSError as error:
+        raise UnreadableInput(f"cannot read {unit.show()}: {error.strerror or error}") from None
+    judged = job.judge(content.data, None if unit.name == "stdin" else unit.name)
+    for reason in judged.record["verdict"]["reasons"] if judged.output is None else ():
+        print(f"ondevice-guard: {reason}", file=sys.stderr)
+    if judged.output is not None:
+        sys.stdout.buffer.write(judged.output)
+        sys.stdout.buffer.flush()
+    summary = batch.Summary()
+    summary.count(judged.record)
+    return _exit_code(summary)
+
+
+def _run(
+    options: argparse.Namespace,
+    run: batch.Batch,
+    units: Iterator[batch.Unit],
+    sources: batch.Sources,
+    show: Callable[[dict[str, Any]], str] = lambda record: str(record["output"]),
+) -> int:
+    """Do one run, print as it goes, write the report; returns the exit code."""
+    form = _form(options)
+    live = form == "text" and not options.report
+    counted = None if options.list or "-" in options.inputs else sources
+    with _asked_to_stop(run) as signalled, Progress(options.quiet, counted) as progress:
+        for record in run.run(units):
+            progress.step(run.summary)
+            if live:
+                progress.print(report.line(record, show(record) if _has_copy(record, options) else None))
+    if live or options.report:
+        print(report.closing(run.summary))
+    if options.report:
+        report.save(Path(options.report), form, lambda: run.journal.records(run.seen), run.summary)
+    elif not live:
+        for part in report.parts(form, run.journal.records(run.seen), run.summary):
+            sys.stdout.write(part)
+    return signalled() or _exit_code(run.summary)
+
+
+def _has_copy(record: Mapping[str, Any], options: argparse.Namespace) -> bool:
+    return bool(record["output"] or (getattr(options, "dry_run", False) and record["verdict"]["safe"]))
+
+
+def _watch(options: argparse.Namespace, run: batch.Batch, sources: batch.Sources, show: Callable[[dict[str, Any]], str]) -> int:
+    folders = [Path(i) for i in options.inputs if os.path.isdir(i)]
+    if len(folders) != len(options.inputs):
+        raise UnsupportedInput("--watch takes folders")
+    with _asked_to_stop(run) as signalled:
+        for units in batch.watch(sources, folders, options.interval, run.stop):
+            for record in run.run(units):
+                print(report.line(record, show(record) if record["output"] else None), end="", flush=True)
+            run.compact()
+            if options.report:
+                report.save(Path(options.report), _form(options), lambda: run.journal.records(run.seen), run.summary)
+    return signalled() or _exit_code(run.summary)
+
+
+@contextlib.contextmanager
+def _asked_to_stop(run: batch.Batch) -> Iterator[Callable[[], int]]:
+    """SIGTERM and the first Ctrl-C end the run after what is in flight; yields a function for the exit code."""
+    code = 0
+
+    def stop(number: int, frame: Any) -> None:
+        nonlocal code
+        if code:
+            raise KeyboardInterrupt
+        code = 128 + number
+        run.stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+    before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: code
     finally:
-        temporary.unlink(missing_ok=True)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Progress:
+    """A line on the terminal: how many, how fast, how long still. With `rich`, its bar; nothing where stderr is no terminal."""
+
+    def __init__(self, quiet: bool, sources: Iterable[Any] | None) -> None:
+        self._show = not quiet and sys.stderr.isatty()
+        self._total: int | None = None
+        self._bar: Any = None
+        self._task: Any = None
+        self._start = self._last = time.perf_counter()
+        if self._show and sources is not None:
+            threading.Thread(target=self._count, args=(sources,), daemon=True).start()
+
+    def _count(self, sources: Iterable[Any]) -> None:
+        with contextlib.suppress(GuardError):
+            self._total = sum(1 for _ in sources)
+
+    def __enter__(self) -> Progress:
+        if self._show:
+            with contextlib.suppress(ImportError):
+                from rich.console import Console
+                from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+                columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f}/s"), TimeRemainingColumn())
+                self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+                self._task = self._bar.add_task("", total=None, rate=0.0)
+                self._bar.start()
+        return self
+
+    def step(self, summary: batch.Summary) -> None:
+        """Show where the run stands, a few times a second."""
+        now = time.perf_counter()
+        if not self._show or now - self._last < 0.2:
+            return
+        self._last = now
+        done = summary.done + summary.skipped
+        rate = summary.done / (now - self._start)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=self._total, rate=rate)
+            return
+        left = f", {(self._total - done) / rate:.0f} s left" if self._total is not None and rate else ""
+        of = f"/{self._total}" if self._total is not None else ""
+        sys.stderr.write(f"\r\x1b[K{done}{of} pictures, {rate:.1f}/s{left}")
+        sys.stderr.flush()
+
+    def print(self, text: str) -> None:
+        """Write to stdout without tearing the progress line."""
+        if self._show and self._bar is None:
+            sys.stderr.write("\r\x1b[K")
+        sys.stdout.write(text)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif self._show:
+            sys.stderr.write("\r\x1b[K")
+
+
+def _form(options: argparse.Namespace) -> str:
+    if options.format:
+        return str(options.format)
+    suffix = Path(options.report).suffix.lower()[1:] if options.report else ""
+    return suffix if suffix in FORMATS else "text"
+
+
+def _exit_code(summary: batch.Summary) -> int:
+    if summary.decisions["ERROR"]:
+        return EXIT_UNREADABLE
+    return EXIT_FOUND if summary.found else EXIT_CLEAN
+
+
+# ---------------------------------------------------------------------- the installation
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -268,65 +403,3 @@ def _models(options: argparse.Namespace) -> int:
         if options.action == "verify":
             print(f"{sum(m.error is None for m in listed)} of {len(listed)} models verified")
     return EXIT_FOUND if any(model.error for model in listed) else EXIT_CLEAN
-
-
-# ---------------------------------------------------------------------- reports
-
-
-def _finish(options: argparse.Namespace, rows: list[Row]) -> int:
-    text = render(rows, options.format)
-    if options.report:
-        write_atomic(Path(options.report), text.encode("utf-8"))
-    else:
-        sys.stdout.write(text)
-    return _exit_code(rows)
-
-
-def _exit_code(rows: Sequence[Row]) -> int:
-    if any(row.verdict.decision is Decision.ERROR for row in rows):
-        return EXIT_UNREADABLE
-    found = any(row.verdict.decision is not Decision.ALLOW or row.verdict.counted for row in rows)
-    return EXIT_FOUND if found else EXIT_CLEAN
-
-
-def render(rows: Sequence[Row], format: str) -> str:
-    """Return the report on `rows` as `text`, `json`, `jsonl`, `csv` or `html`."""
-    if format == "json":
-        return json.dumps([_record(row) for row in rows], indent=2, ensure_ascii=False) + "\n"
-    if format == "jsonl":
-        return "".join(json.dumps(_record(row), ensure_ascii=False) + "\n" for row in rows)
-    if format == "csv":
-        return _csv(rows)
-    if format == "html":
-        from .report import page
-
-        return page([(row.path, row.verdict) for row in rows])
-    return _text(rows)
-
-
-def _record(row: Row) -> dict[str, Any]:
-    return {"path": row.path, "output": row.output, **row.verdict.to_dict()}
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    out: IO[str] = io.StringIO()
-    kinds = sorted({kind for row in rows for kind in row.verdict.scores})
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["path", "decision", "output", "total_ms", "reasons", *kinds])
-    for row in rows:
-        v = row.verdict
-        scores = [f"{v.scores[k]:.4f}" if k in v.scores else "" for k in kinds]
-        writer.writerow([row.path, v.decision, row.output or "", f"{v.timings_ms['total']:.2f}", " | ".join(v.reasons), *scores])
-    return out.getvalue()
-
-
-def _text(rows: Sequence[Row]) -> str:
-    lines = []
-    for row in rows:
-        arrow = f"  → {row.output}" if row.output else ""
-        lines.append(f"{row.verdict.decision!s:9} {row.path}{arrow}")
-        lines += [f"          · {reason}" for reason in row.verdict.reasons]
-    counts = Counter(str(row.verdict.decision) for row in rows)
-    summary = ", ".join(f"{counts[str(d)]} {d}" for d in Decision if counts[str(d)])
-    lines.append(f"{len(rows)} pictures: {summary}" if rows else "no pictures found")
-    return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@
     ├── PolicyError (also ValueError)    an unknown key, a wrong type or an impossible value in a policy
     ├── ModelError                       a model file is missing, altered or of another version
     ├── BackendError (also ValueError)   an unknown or unavailable native backend was forced
+    ├── OutputError (also OSError)       a safe copy, a quarantined file or a journal cannot be written
     └── GuardBlocked                     raised by `sanitize` and `raise_if_blocked`; carries the verdict
 """
 
@@ -63,6 +64,10 @@ class ModelError(GuardError):
 
 class BackendError(GuardError, ValueError):
     """The forced backend does not exist or this machine cannot run it."""
+
+
+class OutputError(GuardError, OSError):
+    """A file of ours cannot be written (full disk, no permission, journal in use)."""
 
 
 class GuardBlocked(GuardError):
