@@ -38,14 +38,14 @@ void patches(const ImageView& in, uint8_t* out, const Context& context) {
     const int64_t ext = (wide + 2 * kRadius + 31) / 32 * 32;  // values of an extended row: 7 reflected on both sides
     const int64_t band = std::max<int64_t>(16, (1 << 17) / std::max<int64_t>(1, wide) / 4 * 4);
     parallel_for(context, (rows + band - 1) / band, 1, [&](int64_t first, int64_t last) {
-        // ring of 16 rows x 3 planes of int16, 3 x 2 planes of column sums, 3 rows of contrast, kernel scratch
+        // ring of 16 rows x 3 planes of int16, 3 x 2 planes of column sums, kernel scratch, a row of pixels
         const size_t ring_bytes = static_cast<size_t>(16 * 3 * ext) * 2, sums_bytes = static_cast<size_t>(6 * ext) * 4;
         const size_t scratch_bytes = static_cast<size_t>(3 * (wide + 16) + 16) * 4;
-        const Scratch memory(ring_bytes + sums_bytes + scratch_bytes + static_cast<size_t>(3 * wide));
+        const Scratch memory(ring_bytes + sums_bytes + scratch_bytes + static_cast<size_t>(wide) * 4);
         int16_t* ring = memory.as<int16_t>();
         int32_t* sums = reinterpret_cast<int32_t*>(memory.data() + ring_bytes);
         int32_t* scratch = sums + 6 * ext;
-        uint8_t* contrast = memory.data() + ring_bytes + sums_bytes + scratch_bytes;
+        uint32_t* words = reinterpret_cast<uint32_t*>(memory.data() + ring_bytes + sums_bytes + scratch_bytes);
         const auto plane = [&](int64_t row, int c) { return ring + (((row + 64) % 16) * 3 + c) * ext; };
         const auto load = [&](int64_t row, int64_t leaving) {
             const uint8_t* src = v.row(reflect(row, v.height));
@@ -65,11 +65,9 @@ void patches(const ImageView& in, uint8_t* out, const Context& context) {
             for (int64_t y = begin; y < end; ++y) {
                 load(y + kRadius, y == begin ? y - 1000 : y - kRadius - 1);
                 for (int c = 0; c < 3; ++c) {
-                    k.contrast_row(plane(y, c) + kRadius, sums + 2 * c * ext, sums + (2 * c + 1) * ext, wide,
-                                   contrast + c * wide, scratch);
+                    k.contrast_row(plane(y, c) + kRadius, sums + 2 * c * ext, sums + (2 * c + 1) * ext, wide, c + 1, words, scratch);
                 }
-                k.pack_row(plane(y, 0) + kRadius, contrast, contrast + wide, contrast + 2 * wide, wide,
-                           out + (y / 4) * cells * 64 + (y % 4) * 16);
+                k.pack_row(words, wide, out + (y / 4) * cells * 64 + (y % 4) * 16);
             }
         }
     });
@@ -404,7 +402,22 @@ std::vector<QrCode> find_qr(const ImageView& in) {
                 const double size = std::max({A.module, B.module, C.module}) / std::min({A.module, B.module, C.module}) - 1;
                 const double shape = std::abs(lb - lc) / std::max(lb, lc), corner = std::abs(bx * cx + by * cy) / (lb * lc);
                 const double error = size / 0.6 + shape / 0.3 + corner / 0.3;
-                if (error < 1.5) triples.push_back({error, a, b, c});
+                if (error >= 1.5) continue;
+                // each pattern sampled module by module along the code's axes: chance agrees on half of the 49
+                const double ax = bx / lb * module, ay = by / lb * module, dx = cx / lc * module, dy = cy / lc * module;
+                int agree = 0;
+                for (const Finder* f : {&A, &B, &C}) {
+                    for (int i = -3; i <= 3; ++i) {
+                        for (int j = -3; j <= 3; ++j) {
+                            const int ring = std::max(std::abs(i), std::abs(j));
+                            const auto px = static_cast<int64_t>(std::floor(f->x + i * ax + j * dx));
+                            const auto py = static_cast<int64_t>(std::floor(f->y + i * ay + j * dy));
+                            agree += px >= 0 && px < w && py >= 0 && py < h && is_dark(py, px) == (ring != 2);
+                        }
+                    }
+                }
+                const double share = agree / 147.0;
+                if (share >= 0.85) triples.push_back({error / 1.5 + (1.0 - share) / 0.15, a, b, c});
             }
         }
     }
@@ -422,7 +435,7 @@ std::vector<QrCode> find_qr(const ImageView& in) {
             return PointF{static_cast<float>(A.x + s * bx + u * cx + 0.5), static_cast<float>(A.y + s * by + u * cy + 0.5)};
         };
         codes.push_back({{corner(-mb, -mc), corner(1 + mb, -mc), corner(1 + mb, 1 + mc), corner(-mb, 1 + mc)},
-                         static_cast<float>(1.0 - 0.5 * t.error / 1.5)});
+                         static_cast<float>(1.0 - 0.25 * t.error)});
     }
     return codes;
 }

@@ -27,10 +27,10 @@ import torch.nn.functional as F
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import render  # noqa: E402
+import render
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import assets  # noqa: E402
+import assets
 
 HERE = Path(__file__).resolve().parent
 
@@ -62,9 +62,19 @@ class TextMap(nn.Module):
         self.up32, self.f16 = nn.Conv2d(c32, c16, 1), Residual(c16)
         self.up16, self.f8 = nn.Conv2d(c16, c8, 1), Residual(c8)
         self.out = nn.Conv2d(c8, 14, 1)
+        self.folded = False
+
+    def fold(self) -> TextMap:
+        """Move the input's normalisation into the first layer (it is 1x1, so that no padding is involved)."""
+        conv, norm = self.stem[0], self.stem[1]
+        norm.running_mean += conv.weight.detach().sum((1, 2, 3)) * (128 / 48)
+        conv.weight.data /= 48
+        self.folded = True
+        return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = (x.permute(0, 3, 1, 2) - 128) / 48
+        x = x.permute(0, 3, 1, 2)
+        x = x if self.folded else (x - 128) / 48
         up = lambda t: F.interpolate(t, scale_factor=2, mode="nearest")  # noqa: E731
         b = self.s8(self.stem(x))
         c = self.s16(b)
@@ -145,7 +155,12 @@ def loss(y: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor,
     known = ~torch.isnan(a) & (w[:, ::2, ::2] > 0)
     target = torch.stack([torch.cos(a), torch.sin(a)], -1)[known] * 4
     ld = F.smooth_l1_loss(direction[known], target) if known.any() else direction.sum() * 0
-    return lt + lo + 0.7 * lc + 0.15 * ld, {"text": lt.item(), "overlay": lo.item(), "core": lc.item(), "dir": ld.item()}
+    return lt + lo + 0.7 * lc + 0.15 * ld, {
+        "text": lt.item(),
+        "overlay": lo.item(),
+        "core": lc.item(),
+        "dir": ld.item(),
+    }
 
 
 def evaluate(net: nn.Module, batches: list[dict[str, torch.Tensor]]) -> dict[str, float]:
@@ -175,10 +190,13 @@ def train(args: argparse.Namespace) -> None:
     data = assets.data_dir(args.data)
     run = HERE / "runs" / str(args.run or args.seed)
     run.mkdir(parents=True, exist_ok=True)
-    layers = {k: np.concatenate([np.load(p)[k] for p in sorted(render.CACHE.glob("layers_train_[1-9]*.npz"))]) for k in ("mask", "text", "core", "angle", "hull", "size", "flat")}
+    layers = {
+        k: np.concatenate([np.load(p)[k] for p in sorted(render.CACHE.glob("layers_train_[1-9]*.npz"))])
+        for k in ("mask", "text", "core", "angle", "hull", "size", "flat")
+    }
     composer = render.Composer(*render.load_photos(data, "train"), layers, args.seed)
     held = render.Composer(*render.load_photos(data, "test"), dict(np.load(render.CACHE / "layers_test_0.npz")), 7)
-    checks = [collate([held.sample() for _ in range(32)]) for _ in range(6)]
+    checks = [collate([held.sample() for _ in range(32)]) for _ in range(4)]
     replay = Replay(composer)
     net = TextMap().to(memory_format=torch.channels_last)
     if args.resume:
@@ -193,6 +211,7 @@ def train(args: argparse.Namespace) -> None:
         progress = (time.time() - start) / 60 / args.minutes
         if progress >= 1:
             break
+        composer.ease = max(0.0, 0.85 - 2.5 * progress)
         rate = args.lr * min(1, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         for g in opt.param_groups:
             g["lr"] = rate
@@ -212,14 +231,38 @@ def train(args: argparse.Namespace) -> None:
         with torch.no_grad():
             for a, b in zip(mean.state_dict().values(), net.state_dict().values(), strict=True):
                 a.lerp_(b, 1 - keep) if a.is_floating_point() else a.copy_(b)
-        if step % 200 == 0 or (step < 200 and step % 50 == 0):
+        if step % 500 == 0 or (step < 200 and step % 50 == 0):
             spent = time.time() - start
-            row = {"step": step, "minutes": spent / 60, "images_s": step * args.batch / spent, "compose": busy / spent, "lr": rate, "loss": total.item(), **parts}
-            if step % 200 == 0:
+            row = {
+                "step": step,
+                "minutes": spent / 60,
+                "images_s": step * args.batch / spent,
+                "compose": busy / spent,
+                "lr": rate,
+                "loss": total.item(),
+                **parts,
+            }
+            if step % 500 == 0:
                 row |= evaluate(mean, checks)
-                torch.save({"net": mean.state_dict(), "step": step, "seed": args.seed, "batch": args.batch, "minutes": spent / 60}, run / "last.pt")
-            print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}), file=log, flush=True)
-    torch.save({"net": mean.state_dict(), "step": step, "seed": args.seed, "batch": args.batch, "minutes": args.minutes}, run / "last.pt")
+                torch.save(
+                    {
+                        "net": mean.state_dict(),
+                        "step": step,
+                        "seed": args.seed,
+                        "batch": args.batch,
+                        "minutes": spent / 60,
+                    },
+                    run / "last.pt",
+                )
+            print(
+                json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}),
+                file=log,
+                flush=True,
+            )
+    torch.save(
+        {"net": mean.state_dict(), "step": step, "seed": args.seed, "batch": args.batch, "minutes": args.minutes},
+        run / "last.pt",
+    )
 
 
 def main() -> None:
@@ -228,8 +271,8 @@ def main() -> None:
     ap.add_argument("--data")
     ap.add_argument("--minutes", type=float, default=80)
     ap.add_argument("--seed", type=int, default=1)
-    ap.add_argument("--batch", type=int, default=32)
-    ap.add_argument("--lr", type=float, default=3e-3)
+    ap.add_argument("--batch", type=int, default=12)
+    ap.add_argument("--lr", type=float, default=2e-3)
     ap.add_argument("--run")
     ap.add_argument("--resume")
     args = ap.parse_args()

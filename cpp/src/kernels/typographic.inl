@@ -1,4 +1,5 @@
 #include <math.h>
+#include <string.h>
 
 #include "kernels/common.hpp"
 #include "kernels/typographic_kernels.hpp"
@@ -57,33 +58,37 @@ OG_FN void sum15(const int32_t* OG_RESTRICT v, int64_t n, int32_t* OG_RESTRICT o
 }
 
 void contrast_row(const int16_t* OG_RESTRICT v, const int32_t* OG_RESTRICT sum, const int32_t* OG_RESTRICT square, int64_t n,
-                  uint8_t* OG_RESTRICT dst, int32_t* OG_RESTRICT scratch) {
+                  int plane, uint32_t* OG_RESTRICT dst, int32_t* OG_RESTRICT scratch) {
     int32_t* OG_RESTRICT s1 = scratch;
     int32_t* OG_RESTRICT s2 = scratch + (n + 16);
     int32_t* OG_RESTRICT two = scratch + 2 * (n + 16);
     sum15(sum, n, s1, two);
     sum15(square, n, s2, two);
+    const float share = 1.0F / 225.0F;
+    const int shift = 8 * plane;
+    const uint32_t keep = plane == 1 ? 0U : 0xFFFFFFFFU, start = ~keep;
     OG_IVDEP
     for (int64_t i = 0; i < n; ++i) {
-        const float mean = static_cast<float>(s1[i]) / 225.0F;
-        const float variance = max_of(static_cast<float>(s2[i]) / 225.0F - mean * mean, 0.0F);
+        const float mean = static_cast<float>(s1[i]) * share;
+        const float variance = max_of(static_cast<float>(s2[i]) * share - mean * mean, 0.0F);
         const float deviation = sqrtf(variance);
         const float z = 128.5F + 32.0F * (static_cast<float>(v[i]) - mean) / (deviation + 2.0F);
-        // |v - mean| is at most 14 deviations in a box of 225, so z is within int range before the clamp
-        dst[i] = static_cast<uint8_t>(clamp_to(static_cast<int32_t>(max_of(z, 0.0F)), 0, 255));
+        // |v - mean| is at most 15 deviations in a box of 225, so z is within int range before the clamp
+        const int32_t level = static_cast<int32_t>(clamp_to(z, 0.0F, 255.0F));
+        const uint32_t word = (dst[i] & keep) | (static_cast<uint32_t>(v[i]) & start);
+        dst[i] = word | (static_cast<uint32_t>(level) << shift);
     }
 }
 
-void pack_row(const int16_t* OG_RESTRICT y, const uint8_t* OG_RESTRICT a, const uint8_t* OG_RESTRICT b,
-              const uint8_t* OG_RESTRICT c, int64_t n, uint8_t* OG_RESTRICT dst) {
+void pack_row(const uint32_t* OG_RESTRICT src, int64_t n, uint8_t* OG_RESTRICT dst) {
     for (int64_t cell = 0; cell < n / 4; ++cell) {
-        uint8_t* OG_RESTRICT p = dst + 64 * cell;
-        for (int k = 0; k < 4; ++k) {
-            p[4 * k] = static_cast<uint8_t>(y[4 * cell + k]);
-            p[4 * k + 1] = a[4 * cell + k];
-            p[4 * k + 2] = b[4 * cell + k];
-            p[4 * k + 3] = c[4 * cell + k];
-        }
+        const uint32_t* p = src + 4 * cell;
+        uint8_t* q = dst + 64 * cell;
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        for (int k = 0; k < 16; ++k) q[k] = static_cast<uint8_t>(p[k / 4] >> (8 * (k % 4)));
+#else
+        memcpy(q, p, 16);
+#endif
     }
 }
 

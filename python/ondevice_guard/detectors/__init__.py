@@ -9,6 +9,7 @@ from typing import Any
 #: Policy name → module and class. Modules are imported on first use, since some need the model runtime.
 _BUILTIN = {
     "structural": ("structural", "StructuralDetector"),
+    "typographic": ("typographic", "TypographicDetector"),
 }
 
 

@@ -1,0 +1,329 @@
+"""Where writing is: front end, lines, strips, QR finder patterns, and the findings made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+from PIL import ImageDraw, ImageFont
+
+from ondevice_guard import _core
+from ondevice_guard.errors import UnsupportedInput
+from ondevice_guard.types import Image, View, Views
+
+T = _core.typographic
+
+
+@pytest.fixture
+def rng_image():
+    """Make a picture of noise of a given height and width."""
+    return lambda h, w: np.random.default_rng([h, w]).integers(0, 256, (h, w, 3), dtype=np.uint8)
+
+
+def every_backend(call):
+    """Return call() after checking that every backend gives the same bytes."""
+    results = []
+    try:
+        for name in _core.backend.available():
+            _core.backend.force(name)
+            results.append(call())
+    finally:
+        _core.backend.force(None)
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+    return results[0]
+
+
+# ---------------------------------------------------------------------------------------------------------- patches
+
+
+def reference_patches(rgb: np.ndarray) -> np.ndarray:
+    """The formula of typographic.hpp, in float64 and without any trick."""
+    h, w = rgb.shape[:2]
+    rows, cols = -(-h // 32) * 32, -(-w // 32) * 32
+    p = np.pad(rgb, ((7, 7 + rows - h), (7, 7 + cols - w), (0, 0)), mode="reflect").astype(np.int64)
+    y = (77 * p[..., 0] + 150 * p[..., 1] + 29 * p[..., 2] + 128) >> 8
+    planes = [y[7:-7, 7:-7]]
+    for v in (y, p[..., 0] - p[..., 1], p[..., 2] - y):
+        box = np.lib.stride_tricks.sliding_window_view(v, (15, 15)).astype(np.float64)
+        mean, std = box.mean((-1, -2)), box.std((-1, -2))
+        planes.append(np.clip(np.floor(128.5 + 32 * (v[7:-7, 7:-7] - mean) / (std + 2)), 0, 255))
+    return (
+        np.stack(planes, -1)
+        .reshape(rows // 4, 4, cols // 4, 16)
+        .transpose(0, 2, 1, 3)
+        .reshape(rows // 4, cols // 4, 64)
+        .astype(np.uint8)
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(33, 70), (64, 41), (9, 130), (32, 32), (47, 3), (16, 17)])
+def test_patches_match_the_formula_on_every_backend(rng_image, height, width):
+    image = rng_image(height, width)
+    got = every_backend(lambda: T.patches(image))
+    want = reference_patches(image)
+    assert got.shape == want.shape == (-(-height // 32) * 8, -(-width // 32) * 8, 64)
+    # float32 against float64: one level, hardly ever
+    gap = np.abs(got.astype(int) - want)
+    assert gap.max() <= 1
+    assert (gap > 0).mean() < 1e-3
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_patches_do_not_depend_on_threads_or_strides(rng_image, threads):
+    wide = rng_image(203, 310)
+    image = wide[3:, 5:301]
+    np.testing.assert_array_equal(T.patches(image, threads=threads), T.patches(np.ascontiguousarray(image), threads=1))
+    np.testing.assert_array_equal(
+        T.patches(image[::-1, ::-1], threads=threads), T.patches(image[::-1, ::-1].copy(), threads=1)
+    )
+
+
+def test_patches_of_grey_and_of_equal_rgb_agree(rng_image):
+    grey = rng_image(50, 60)[..., 0]
+    np.testing.assert_array_equal(T.patches(grey), T.patches(np.repeat(grey[..., None], 3, -1)))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 40, 3), (40, 1, 3), (2, 2, 3)])
+def test_patches_of_tiny_and_flat_pictures_are_flat(shape):
+    out = T.patches(np.full(shape, 200, np.uint8)).reshape(-1, 16, 4)
+    assert (out[..., 0] == 200).all()
+    assert (out[..., 1:] == 128).all()
+
+
+def test_patches_refuse_alpha_and_other_dtypes():
+    with pytest.raises(UnsupportedInput, match="alpha"):
+        T.patches(np.zeros((8, 8, 4), np.uint8))
+    with pytest.raises(UnsupportedInput, match="uint8"):
+        T.patches(np.zeros((8, 8, 3), np.float32))
+
+
+# ------------------------------------------------------------------------------------------------------- find_lines
+
+
+def bar_map(angle: float, direction: float, length: float = 40, thick: float = 4, size: int = 48) -> np.ndarray:
+    """A map whose core holds one bar through the middle, in units of 4-pixel cells, read along `direction`."""
+    cells = np.full((2 * size, 2 * size), 40, np.uint8)
+    yy, xx = np.mgrid[: 2 * size, : 2 * size] - size + 0.5
+    u, v = xx * np.cos(angle) + yy * np.sin(angle), -xx * np.sin(angle) + yy * np.cos(angle)
+    cells[(abs(u) < length / 2) & (abs(v) < thick / 2)] = 220
+    out = np.empty((size, size, 14), np.uint8)
+    packed = cells.reshape(size, 2, size, 2).transpose(0, 2, 1, 3).reshape(size, size, 4)
+    out[..., 0:4] = out[..., 4:8] = out[..., 8:12] = packed
+    out[..., 12] = round(128 + 60 * np.cos(direction))
+    out[..., 13] = round(128 + 60 * np.sin(direction))
+    return out
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90, 135, 180, 250, 300])
+def test_a_bar_becomes_one_line_along_the_reading_direction(degrees):
+    angle = np.radians(degrees)
+    quads, facts = T.find_lines(bar_map(angle, angle), scale=0.05, zero=128)
+    assert quads.shape == (1, 4, 2)
+    along, down = quads[0, 1] - quads[0, 0], quads[0, 3] - quads[0, 0]
+    assert np.cos(np.arctan2(along[1], along[0]) - angle) > 0.995
+    assert along[0] * down[1] - along[1] * down[0] > 0  # clockwise on the screen
+    height = 4 * 4 / 0.4
+    assert np.hypot(*down) == pytest.approx(height, rel=0.2)
+    assert np.hypot(*along) == pytest.approx(4 * 40 + 2 * 0.3 * height, rel=0.08)
+    np.testing.assert_allclose(quads[0].mean(0), 4 * 48, atol=3)
+    text, overlay, core, agreement, fill, cells = facts[0]
+    assert text == overlay == core == pytest.approx(1 / (1 + np.exp(-0.05 * 92)), abs=1e-4)
+    assert agreement > 0.99
+    assert fill > 0.7
+    assert cells == pytest.approx(160, rel=0.15)
+
+
+def test_an_empty_map_has_no_lines_and_small_specks_are_dropped():
+    empty = np.zeros((4, 4, 14), np.uint8)
+    quads, facts = T.find_lines(empty, scale=0.1, zero=100)
+    assert quads.shape == (0, 4, 2)
+    assert facts.shape == (0, 6)
+    empty[1, 1, 8] = 255
+    assert len(T.find_lines(empty, scale=0.1, zero=100)[0]) == 0
+    assert len(T.find_lines(empty, scale=0.1, zero=100, min_cells=1)[0]) == 1
+
+
+def test_many_lines_come_largest_first_and_at_most_limit():
+    both = bar_map(0.0, 0.0, length=20)
+    both[4, 4:40, 8:12] = 220
+    quads, facts = T.find_lines(both, scale=0.05, zero=128)
+    assert len(quads) == 2
+    assert facts[0, 5] > facts[1, 5]
+    assert len(T.find_lines(both, scale=0.05, zero=128, limit=1)[0]) == 1
+
+
+def test_find_lines_refuses_other_shapes():
+    with pytest.raises(UnsupportedInput, match="14"):
+        T.find_lines(np.zeros((4, 4, 13), np.uint8), scale=0.1, zero=0)
+    with pytest.raises(UnsupportedInput, match="scale"):
+        T.find_lines(np.zeros((4, 4, 14), np.uint8), scale=0.0, zero=0)
+
+
+# ---------------------------------------------------------------------------------------------------------- rectify
+
+
+def test_an_upright_quad_at_its_own_size_is_copied(rng_image):
+    grey = rng_image(80, 120)[..., 0]
+    quad = np.array([[[10, 20], [90, 20], [90, 52], [10, 52]]], np.float32)
+    (strip,) = T.rectify(grey, quad, height=32)
+    np.testing.assert_array_equal(strip, grey[20:52, 10:90])
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_turned_lines_come_out_upright(rng_image, turns):
+    grey = rng_image(64, 96)[..., 0]
+    quad = np.array([[8, 16], [88, 16], [88, 48], [8, 48]], np.float32)
+    turned, h, w = np.rot90(grey, -turns), 64, 96
+    corners = quad
+    for _ in range(turns):  # clockwise: (x, y) -> (h - y, x)
+        corners = np.stack([h - corners[:, 1], corners[:, 0]], -1)
+        h, w = w, h
+    (strip,) = T.rectify(np.ascontiguousarray(turned), corners[None].astype(np.float32), height=32)
+    np.testing.assert_array_equal(strip, grey[16:48, 8:88])
+
+
+def test_strips_agree_on_every_backend_and_average_when_they_shrink(rng_image):
+    image = rng_image(300, 400)
+    quads = np.array(
+        [[[10, 10], [390, 30], [380, 190], [5, 170]], [[-20, -20], [40, -10], [40, 20], [-20, 10]]], np.float32
+    )
+    strips = every_backend(lambda: np.concatenate([s.ravel() for s in T.rectify(image, quads)]))
+    assert strips.dtype == np.uint8
+    board = ((np.indices((256, 512)).sum(0) % 2) * 255).astype(np.uint8)  # a fine checkerboard averages to grey
+    (strip,) = T.rectify(board, np.array([[[0, 0], [512, 0], [512, 256], [0, 256]]], np.float32), height=32)
+    assert strip.shape == (32, 64)
+    assert abs(strip[4:-4, 4:-4].astype(int) - 127).max() <= 40
+
+
+def test_rectify_bounds_widths_and_refuses_what_is_not_a_quad(rng_image):
+    image = rng_image(40, 40)
+    long = np.array([[[0, 0], [4000, 0], [4000, 2], [0, 2]]], np.float32)
+    assert T.rectify(image, long, max_width=256)[0].shape == (32, 256)
+    assert T.rectify(image, np.zeros((1, 4, 2), np.float32))[0].shape == (32, 16)
+    assert T.rectify(image, np.zeros((0, 4, 2), np.float32)) == []
+    with pytest.raises(UnsupportedInput, match="quads"):
+        T.rectify(image, np.full((1, 4, 2), np.nan, np.float32))
+    with pytest.raises(UnsupportedInput, match="quads"):
+        T.rectify(image, np.zeros((1, 3, 2), np.float32))
+    with pytest.raises(UnsupportedInput, match="height"):
+        T.rectify(image, long, height=2)
+
+
+# --------------------------------------------------------------------------------------------------------------- QR
+
+
+def qr_like(module: int, modules: int = 25, seed: int = 0) -> np.ndarray:
+    """Three finder patterns and random modules, as grey pixels with a quiet zone."""
+    code = np.random.default_rng(seed).integers(0, 2, (modules, modules)).astype(np.uint8)
+    finder = np.ones((7, 7), np.uint8)
+    finder[1:6, 1:6] = 0
+    finder[2:5, 2:5] = 1
+    for y, x in ((0, 0), (0, modules - 7), (modules - 7, 0)):
+        code[max(0, y - 1) : y + 8, max(0, x - 1) : x + 8] = 0
+        code[y : y + 7, x : x + 7] = finder
+    big = np.kron(np.pad(code, 4), np.ones((module, module), np.uint8))
+    return (230 - 200 * big).astype(np.uint8)
+
+
+@pytest.mark.parametrize("module", [3, 4, 7])
+@pytest.mark.parametrize("turns", [0, 1, 2])
+def test_qr_codes_are_found_where_they_are(module, turns):
+    code = np.rot90(qr_like(module), turns)
+    page = np.full((400, 500), 210, np.uint8)
+    page[60 : 60 + len(code), 90 : 90 + len(code)] = code
+    quads, scores = T.find_qr(page)
+    assert len(quads) == 1
+    assert scores[0] > 0.8
+    side = len(code)
+    np.testing.assert_allclose(quads[0].min(0), [90 + 2 * module, 60 + 2 * module], atol=1.5 * module)
+    np.testing.assert_allclose(quads[0].max(0), [90 + side - 2 * module, 60 + side - 2 * module], atol=1.5 * module)
+
+
+def test_no_qr_codes_in_noise_flat_pictures_or_checkerboards(rng_image):
+    board = np.kron(np.indices((60, 60)).sum(0) % 2, np.ones((5, 5))).astype(np.uint8) * 255
+    for image in (rng_image(300, 400), np.full((200, 200), 255, np.uint8), np.zeros((10, 10), np.uint8), board):
+        assert len(T.find_qr(image)[0]) == 0
+
+
+# --------------------------------------------------------------------------------------------------------- findings
+
+
+def scenery(height: int, width: int, seed: int = 3) -> np.ndarray:
+    """A smooth picture without any writing."""
+    rng = np.random.default_rng(seed)
+    small = PilImage.fromarray(rng.integers(30, 220, (6, 8, 3), dtype=np.uint8))
+    return np.asarray(small.resize((width, height), PilImage.Resampling.BICUBIC)).copy()
+
+
+def write(image: np.ndarray, text: str, at: tuple[int, int], size: int, colour: tuple[int, int, int]) -> np.ndarray:
+    canvas = PilImage.fromarray(image)
+    ImageDraw.Draw(canvas).multiline_text(at, text, fill=colour, font=ImageFont.load_default(size))
+    return np.asarray(canvas).copy()
+
+
+def look(detector, image: np.ndarray, **more: np.ndarray) -> dict:
+    items = {"original": View("original", image)} | {k: View(k, v) for k, v in more.items()}
+    return {f.kind: f for f in detector(Views(Image(image), items))}
+
+
+@pytest.fixture(scope="module")
+def detector():
+    from ondevice_guard.detectors.typographic import TypographicDetector
+
+    return TypographicDetector()
+
+
+ORDER = "Please write the steps\nfor me in this list\n1.\n2.\n3."
+
+
+def test_writing_laid_over_a_picture_is_found_where_it_is(detector):
+    plain = scenery(421, 603)
+    marked = write(plain, ORDER, (60, 80), 30, (255, 255, 255))
+    before, after = look(detector, plain), look(detector, marked)
+    assert set(after) == set(detector.kinds)
+    assert after["overlay_text"].score > 0.5 > before["overlay_text"].score
+    centres = np.array(after["overlay_text"].regions).mean(1)
+    assert len(centres) >= 2
+    assert ((centres > [50, 70]) & (centres < [420, 290])).all()
+
+
+def test_hidden_writing_is_named_after_the_view_that_shows_it(detector):
+    plain = scenery(300, 420)
+    found = look(detector, plain, over_black=write(plain, ORDER, (30, 40), 28, (0, 0, 0)))
+    assert found["hidden_text"].view == "over_black"
+    assert found["hidden_text"].score > 0.5
+    assert look(detector, plain)["hidden_text"].score < 0.5
+
+
+def test_writing_that_only_a_reduction_shows_is_a_scaling_attack(detector):
+    target = write(scenery(224, 224), ORDER, (8, 20), 18, (0, 0, 0))
+    big = np.asarray(PilImage.fromarray(scenery(224, 224)).resize((896, 896), PilImage.Resampling.BICUBIC)).copy()
+    clean = look(detector, big)
+    big[2::4, 2::4] = target
+    found = look(detector, big)
+    assert found["scaling"].score > 0.5 > clean["scaling"].score
+    assert found["hidden_text"].score > 0.5
+
+
+def test_answers_do_not_depend_on_backend_or_threads(detector):
+    image = write(scenery(200, 333), ORDER, (10, 10), 24, (255, 240, 0))
+
+    def scores() -> np.ndarray:
+        return np.array([f.score for f in detector(Views(Image(image), {"original": View("original", image)}))])
+
+    every_backend(scores)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 1000), (1000, 7), (31, 33), (64, 64)])
+def test_any_shape_is_accepted_and_flat_pictures_are_clean(detector, shape):
+    for level in (0, 255):
+        found = look(detector, np.full((*shape, 3), level, np.uint8))
+        assert all(f.score < 0.5 for f in found.values())
+
+
+def test_operating_points_are_those_of_the_model(detector):
+    points = detector.operating_points(0.01)
+    assert {"overlay_text", "hidden_text", "scaling"} <= set(points)
+    assert all(0 < v <= 1 for v in points.values())
+    assert detector.operating_points(0.123) == {}
