@@ -4,5 +4,4 @@ from . import purify as purify
 from . import redact as redact
 from . import text as text
 from . import typographic as typographic
-from . import typographic as typographic
 from . import views as views

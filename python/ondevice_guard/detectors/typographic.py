@@ -22,9 +22,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ondevice_guard import _core, runtime
-from ondevice_guard.errors import ModelError
-from ondevice_guard.types import Finding, Pixels, Quad, View, Views
+from .. import _core, runtime
+from ..errors import ModelError
+from ..types import Finding, Pixels, Quad, View, Views
 
 Floats = npt.NDArray[np.float32]
 
