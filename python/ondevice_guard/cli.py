@@ -1,4 +1,4 @@
-"""`ondevice-guard`: scan, sanitize, doctor, models.
+"""`ondevice-guard`: scan, sanitize, serve, doctor, models.
 
 Exit codes: 0 everything is clean · 1 something was found · 2 wrong usage · 3 some inputs could not be read ·
 4 outputs could not be written (the run can be resumed) · 130, 143 stopped by a signal.
@@ -77,6 +77,25 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("--interval", type=float, default=2.0, metavar="SECONDS", help="longest pause between looks of --watch (default 2)")
     clean.add_argument("--engine", choices=("local", "ray"), default="local", help="threads here (default), or a Ray cluster")
     clean.set_defaults(run=_sanitize)
+
+    serve = commands.add_parser("serve", help="guard a local model server: a proxy for OpenAI's and Ollama's interfaces")
+    serve.add_argument("--upstream", required=True, metavar="URL", help="the model server, e.g. http://127.0.0.1:11434")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)")
+    serve.add_argument("--port", type=int, default=8080, help="port to listen on (default 8080)")
+    serve.add_argument("--policy", default="balanced", help="permissive, balanced, strict, or a .toml file (default balanced)")
+    serve.add_argument("--profile", action="append", help="preprocessing of the model behind the proxy; may repeat")
+    serve.add_argument("--answers", choices=("replace", "cut", "flag", "off"), default="replace",
+                       help="what happens to unsafe answers (default replace)")  # fmt: skip
+    serve.add_argument("--canary", action="store_true", help="plant a secret token in the system message; notice when an answer holds it")
+    serve.add_argument("--encoding", choices=("png", "jpeg"), default="png", help="encoding of pictures passed on (default png)")
+    serve.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="further name in the Host header; may repeat")
+    serve.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN", help="web origin that may call; may repeat")
+    serve.add_argument("--max-body", type=int, default=64, metavar="MB", help="largest request (default 64)")
+    serve.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds without a byte from the server (default 300)")
+    serve.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1, help="requests judged at the same time")
+    serve.add_argument("--ui", action="store_true", help="serve a page at /ui that shows what the guard sees")
+    serve.add_argument("--quiet", action="store_true", help="no line for each request")
+    serve.set_defaults(run=_serve)
 
     doctor = commands.add_parser("doctor", help="check the installation: native core, backends, libraries, models")
     doctor.add_argument("--format", choices=("text", "json"), default="text")
@@ -354,6 +373,35 @@ def _exit_code(summary: batch.Summary) -> int:
 
 
 # ---------------------------------------------------------------------- the installation
+
+
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        from . import serve
+    except ImportError as error:
+        print(f"ondevice-guard: serve needs {error.name}: pip install 'ondevice_guard[server]'", file=sys.stderr)
+        return EXIT_USAGE
+    import logging
+
+    settings = serve.Options(
+        options.upstream,
+        hosts=tuple(options.allow_host),
+        origins=tuple(options.allow_origin),
+        max_body=options.max_body << 20,
+        workers=max(1, options.jobs),
+        timeout=options.timeout,
+        answers=options.answers,
+        canary=options.canary,
+        encoding=options.encoding,
+        ui=options.ui,
+    )
+    if not options.quiet:
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+        serve.log.setLevel(logging.INFO)
+        page = f", page at http://{options.host}:{options.port}/ui" if options.ui else ""
+        print(f"guarding {options.upstream} at http://{options.host}:{options.port}{page}", file=sys.stderr)
+    serve.run(_guard(options), settings, options.host, options.port)
+    return EXIT_CLEAN
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import threading
 import time
@@ -76,6 +77,20 @@ class Guard:
         self.seed = seed
         self._verdicts: VerdictCache | None = None
         self._suite = _Suite(self.policy, models, threads, tuple(detectors), tuple(text_detectors), tuple(response_detectors))
+
+    def with_policy(self, **changes: Any) -> Guard:
+        """Return a guard with some fields of the policy changed (see `Policy.replace`); loaded models are shared.
+
+        Raises:
+            PolicyError: an unknown key or value.
+            UnsupportedInput: a change that needs other models (`detectors`, `fpr`): make a new guard.
+        """
+        if {"detectors", "fpr"} & set(changes):
+            raise UnsupportedInput("detectors and fpr decide which models are loaded: make a new Guard")
+        other = copy.copy(self)
+        other.policy = self.policy.replace(**changes)
+        other._verdicts = None
+        return other
 
     def warm_up(self) -> Guard:
         """Load every model now; returns self. Raises `ModelError` when one cannot be used."""

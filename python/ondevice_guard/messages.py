@@ -21,6 +21,7 @@ import re
 import sys
 import threading
 import time
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,7 +89,14 @@ _MESSAGE_SETTINGS = {
     "tool_calls", "invalid_tool_calls", "function_call", "cache_control", "annotations", "usage_metadata",
     "response_metadata", "additional_kwargs", "logprobs", "detail",
 }  # fmt: skip
-_NAME = re.compile(r"[\w.:/@+\- ]{0,64}\Z")
+#: Identifiers: nothing that reads like a sentence.
+_NAME = re.compile(r"[\w.:/@+\-]{0,64}\Z")
+#: Keys that mean something to a server. Some parsers (Go's, so Ollama's) take `Images` and even `imageſ` for `images`.
+_MEANINGFUL = {
+    "messages", "input", "prompt", "system", "instructions", "suffix", "template", "context", "role", "content",
+    "blocks", "text", "type", "block_type", "name", "documents", "thinking", *_SOURCES, *_IMAGE_KEYS, *_REQUEST_SETTINGS,
+    *_MESSAGE_SETTINGS,
+}  # fmt: skip
 _ROLE = re.compile(r"[A-Za-z][A-Za-z_\-]{0,31}\Z")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.\-]+:")
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*\Z")
@@ -109,6 +117,9 @@ _MAGIC = (
     b"\xff\x0a",
     b"qoif",
 )
+
+
+_SYSTEM_ROLES = ("system", "developer")
 
 
 @dataclass
@@ -144,6 +155,8 @@ class MessagesVerdict:
         cache_hits: Verdicts that were known already.
         reasons: One sentence for each thing that counted, with its place, worst first.
         timings_ms: `total`, and `guard`: the part of it that the guard's own verdicts took.
+        prompt: Everything the model is given to read but its system message (for `check_response`).
+        system: The system message.
     """
 
     decision: Decision
@@ -158,6 +171,8 @@ class MessagesVerdict:
     cache_hits: int = 0
     reasons: tuple[str, ...] = ()
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    prompt: str = field(default="", repr=False)
+    system: str = field(default="", repr=False)
 
     def __bool__(self) -> bool:
         return self.decision in (Decision.ALLOW, Decision.SANITIZED)
@@ -335,6 +350,8 @@ def check(
         cache_hits=judge.hits,
         reasons=tuple(dict.fromkeys(reasons)),
         timings_ms={"total": (time.perf_counter() - start) * 1e3, "guard": judge.spent_ms},
+        prompt="\n".join(text for role, text in walker.said if role not in _SYSTEM_ROLES),
+        system="\n".join(text for role, text in walker.said if role in _SYSTEM_ROLES),
     )
 
 
@@ -530,6 +547,7 @@ class _Walker:
         self._nodes = 0
         self._role = ""
         self._message = ""
+        self.said: list[tuple[str, str]] = []
         self.pictures: list[_Slot] = []
         self.texts: list[_Slot] = []
         self.refusals: list[tuple[str, Finding]] = []
@@ -605,6 +623,7 @@ class _Walker:
 
     def _request(self, body: Mapping[str, Any]) -> dict[str, Any]:
         out: dict[str, Any] = {}
+        self._check_keys(body, "request")
         for key, value in body.items():
             self._message, self._role = str(key), ""
             out[key] = self._guarded(str(key), partial(self._request_field, key), value)
@@ -652,6 +671,7 @@ class _Walker:
         fields = item if isinstance(item, Mapping) else _fields(item)
         if fields is None:
             raise _Refused(f"a message of type {type(item).__name__} is not known")
+        self._check_keys(fields, where)
         role = fields.get("role")
         role = getattr(role, "value", role)  # LlamaIndex has an enumeration
         if role is not None and not (isinstance(role, str) and _ROLE.match(role)):
@@ -705,6 +725,7 @@ class _Walker:
         return out if isinstance(part, Mapping) else _Rebuilt(part, out)
 
     def _part_fields(self, part: Mapping[str, Any], where: str) -> dict[str, Any]:
+        self._check_keys(part, where)
         kind = part.get("type", part.get("block_type"))
         kind = getattr(kind, "value", kind)
         sources = [key for key in _SOURCES if part.get(key) is not None]
@@ -953,6 +974,7 @@ class _Walker:
     def _text(self, value: str, where: str) -> Any:
         """Make the slot of one text; pictures that are written into it get slots of their own."""
         self._count(where)
+        self.said.append((self._role, value))
         if self._role not in self._policy.trusted_roles and value.strip():
             self._by_message.setdefault(self._message, []).append(value)
         pieces: list[Any] = []
@@ -985,6 +1007,7 @@ class _Walker:
                 return None
             return value if _NAME.match(value) else self._text(value, where)
         if isinstance(value, Mapping):
+            self._check_keys(value, where)
             return {k: self._other(k, v, f"{where}.{k}") for k, v in value.items()}
         if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
             return [self._other(None, v, f"{where}[{i}]") for i, v in enumerate(value)]
@@ -995,6 +1018,12 @@ class _Walker:
             self._refuse_image(where, f"an object of type {type(value).__name__} under {str(key)[:40]!r}")
             return None
         return value
+
+    def _check_keys(self, mapping: Mapping[Any, Any], where: str) -> None:
+        for key in mapping:
+            folded = unicodedata.normalize("NFKC", key).casefold().strip() if isinstance(key, str) else None
+            if folded is None or (folded != key and folded in _MEANINGFUL):
+                self._refuse_image(where, f"the key {str(key)[:40]!r} is not spelled as it should be")
 
     def _setting(self, value: Any, where: str) -> Any:
         """Configuration: passed as it is, unless a picture hides in it."""

@@ -224,6 +224,11 @@ class Stream:
         self.stopped = False
         self.text = ""
 
+    @property
+    def idle(self) -> bool:
+        """True while nothing waits to be shown."""
+        return not self._waiting
+
     def feed(self, piece: str) -> str:
         """Take the next piece; return what may be shown now (possibly nothing yet)."""
         if self.stopped:
