@@ -32,6 +32,7 @@ ALLOWED = {
     "guard": {*ROOMS, "inputs", "verdict", "runtime", "messages", "responses"} | BELOW,
     "fetch": set(),
     "shield": set(),
+    "wire": set(),
     "messages": {"fetch", "shield", "verdict", "guard", "policy"},  # guard and policy for type checking alone
     "responses": {"detectors", "verdict", "guard"},
 }
