@@ -32,7 +32,7 @@ ALLOWED = {
     "guard": {*ROOMS, "inputs", "verdict", "runtime", "messages", "responses"} | BELOW,
     "fetch": set(),
     "shield": set(),
-    "wire": set(),
+    "wire": {"responses", "shield", "messages", "guard"},
     "messages": {"fetch", "shield", "verdict", "guard", "policy"},  # guard and policy for type checking alone
     "responses": {"detectors", "verdict", "guard"},
 }

@@ -10,13 +10,12 @@ bodies nor credentials are ever logged. Needs the extra `server`.
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -32,33 +31,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from . import __version__, responses, shield, wire
+from . import __version__, responses
 from .errors import GuardError, UnsupportedInput
 from .guard import Guard
 from .inputs import data_uri
 from .messages import MessagesVerdict
-from .types import Decision
+from .wire import GUARDED, SILENT, Judged, Refusal, Relay, Screen, dumps, judge, loads, written
 
 log = logging.getLogger("ondevice_guard.serve")
 
-#: Requests whose body is judged → dialect of their errors.
-GUARDED: Mapping[str, str] = {
-    "/v1/chat/completions": "openai",
-    "/v1/completions": "openai",
-    "/v1/responses": "openai",
-    "/v1/embeddings": "openai",
-    "/v1/messages": "anthropic",
-    "/api/chat": "ollama",
-    "/api/generate": "ollama",
-    "/api/embed": "ollama",
-    "/api/embeddings": "ollama",
-}
 #: Requests that read what models there are; they carry nothing to judge.
 LISTING = ("/v1/models", "/api/tags", "/api/version", "/api/ps")
-#: Ollama streams unless told not to.
-_STREAMS_BY_DEFAULT = ("/api/chat", "/api/generate")
-_NO_ANSWER_TEXT = ("/v1/embeddings", "/api/embed", "/api/embeddings")
-
 #: The only request headers that travel on; credentials go to the configured upstream and nowhere else.
 _FORWARDED = {
     "accept", "authorization", "user-agent", "x-api-key", "api-key", "openai-organization", "openai-project",
@@ -66,7 +49,6 @@ _FORWARDED = {
 }  # fmt: skip
 #: The only response headers that travel back.
 _RETURNED = {"content-type", "x-request-id", "retry-after", "openai-processing-ms", "openai-version", "warning"}
-_MAX_EVENT = 8 << 20
 _LOOPBACK = {"127.0.0.1", "localhost", "::1", "[::1]"}
 
 
@@ -114,24 +96,6 @@ class Options:
             raise UnsupportedInput("workers, max_body and timeout must be positive")
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """A request that was judged: what to send, and what its answer is screened with."""
-
-    verdict: MessagesVerdict
-    content: bytes
-    canary: str | None
-    tools: bool
-
-
-class _Refusal(Exception):
-    """Ends a request with an error of ours."""
-
-    def __init__(self, status: int, code: str, message: str, verdict: MessagesVerdict | None = None) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.verdict = status, code, message, verdict
-
-
 def create_app(guard: Guard, options: Options, transport: httpx.AsyncBaseTransport | None = None) -> Starlette:
     """Return the proxy as an ASGI application.
 
@@ -151,9 +115,7 @@ def create_app(guard: Guard, options: Options, transport: httpx.AsyncBaseTranspo
     ]
     if options.ui:
         routes += [Route("/ui", proxy.page), Route("/ui/check", proxy.ui_check, methods=["POST"])]
-    app = Starlette(
-        routes=routes, lifespan=proxy.lifespan, exception_handlers={404: _unknown_path, 405: _unknown_path}
-    )
+    app = Starlette(routes=routes, lifespan=proxy.lifespan, exception_handlers={404: _unknown_path, 405: _unknown_path})
     app.router.redirect_slashes = False
     return app
 
@@ -177,7 +139,7 @@ def run(guard: Guard, options: Options, host: str = "127.0.0.1", port: int = 808
 
 async def _unknown_path(request: Request, error: Exception) -> Response:
     message = f"{request.method} on this path is not guarded, so it is not passed on"
-    return _error("openai", 404, "unguarded_path", message)
+    return _error(Refusal(404, "unguarded_path", message))
 
 
 class _Proxy:
@@ -215,26 +177,26 @@ class _Proxy:
         host = request.headers.get("host", "")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         if name not in _LOOPBACK and name not in self._options.hosts and host not in self._options.hosts:
-            raise _Refusal(
+            raise Refusal(
                 421, "unknown_host", "the Host header names no host of this proxy (allow it with --allow-host)"
             )
         origin = request.headers.get("origin")
         if origin is not None and origin not in self._options.origins and origin != f"{request.url.scheme}://{host}":
-            raise _Refusal(
+            raise Refusal(
                 403, "foreign_origin", "web pages of this origin may not call (allow them with --allow-origin)"
             )
 
     async def _body(self, request: Request) -> bytes:
         if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-            raise _Refusal(415, "compressed_body", "compressed bodies are not accepted")
+            raise Refusal(415, "compressed_body", "compressed bodies are not accepted")
         length = request.headers.get("content-length")
         if length is not None and int(length) > self._options.max_body:
-            raise _Refusal(413, "body_too_large", f"body is larger than {self._options.max_body} bytes")
+            raise Refusal(413, "body_too_large", f"body is larger than {self._options.max_body} bytes")
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
             if len(body) > self._options.max_body:
-                raise _Refusal(413, "body_too_large", f"body is larger than {self._options.max_body} bytes")
+                raise Refusal(413, "body_too_large", f"body is larger than {self._options.max_body} bytes")
         return bytes(body)
 
     def _media(self, request: Request) -> None:
@@ -242,7 +204,7 @@ class _Proxy:
         # curl says application/x-www-form-urlencoded where a user forgot to say anything; a web page says its origin.
         lax = "origin" not in request.headers and media in ("", "application/x-www-form-urlencoded")
         if media != "application/json" and not lax:
-            raise _Refusal(415, "not_json", "the content type must be application/json")
+            raise Refusal(415, "not_json", "the content type must be application/json")
 
     # ------------------------------------------------------------------ guarded requests
 
@@ -254,20 +216,21 @@ class _Proxy:
             self._admit(request)
             self._media(request)
             body = await self._body(request)
-            judged: _Judged = await self._thread(self._judge, body)  # one hop to a worker: each costs a switch
+            judged: Judged = await self._thread(self._judge, body)  # one hop to a worker: each costs a switch
             verdict = judged.verdict
             spent = verdict.timings_ms["guard"]
-            self._metrics.judged(path, verdict)
-            if not verdict:
-                status, code = (500, "guard_error") if verdict.decision is Decision.ERROR else (400, "content_blocked")
-                raise _Refusal(status, code, "; ".join(verdict.reasons) or "blocked", verdict)
+            self._metrics.judged(verdict)
             answer = await self._forward(request, path, judged.content)
             outcome = str(verdict.decision).lower()
-            screen = _Screen(self._guard, self._options, verdict, judged.canary, judged.tools)
+            action = self._options.answers if self._options.answers != "off" else "flag"
+            screen = Screen(self._guard, verdict, action=action, canary=judged.canary, tools=judged.tools)
             return await self._relay(answer, path, screen, verdict)
-        except _Refusal as refusal:
+        except Refusal as refusal:
             outcome = refusal.code
-            return _error(dialect, refusal.status, refusal.code, refusal.message, refusal.verdict)
+            if refusal.verdict is not None:
+                spent = refusal.verdict.timings_ms["guard"]
+                self._metrics.judged(refusal.verdict)
+            return _error(refusal, dialect)
         except ClientDisconnect:
             outcome = "disconnected"
             return Response(status_code=499)
@@ -278,24 +241,9 @@ class _Proxy:
                 "%s", json.dumps({"path": path, "outcome": outcome, "ms": round(total, 1), "guard_ms": round(spent, 1)})
             )
 
-    def _judge(self, body: bytes) -> _Judged:
+    def _judge(self, body: bytes) -> Judged:
         """Everything that takes time before a request travels on."""
-        try:
-            table = wire.loads(body)
-        except UnsupportedInput as error:
-            raise _Refusal(400, "invalid_json", str(error)) from None
-        try:
-            verdict = self._guard.check_messages(table, encoding=self._options.encoding)
-        except GuardError as error:
-            raise _Refusal(400, "invalid_request", str(error)) from None
-        tools = bool(table.get("tools") or table.get("functions"))
-        if not verdict:
-            return _Judged(verdict, b"", None, tools)
-        safe, canary = verdict.messages, None
-        if self._options.canary:
-            clause, canary = responses.plant("")
-            safe = shield.insert(safe, clause.strip())
-        return _Judged(verdict, wire.dumps(safe), canary, tools)
+        return judge(self._guard, body, encoding=self._options.encoding, canary=self._options.canary)
 
     async def _forward(self, request: Request, path: str, content: bytes | None) -> httpx.Response:
         assert self._client is not None
@@ -307,60 +255,54 @@ class _Proxy:
             sent = self._client.build_request(request.method, path, headers=headers, content=content)
             return await self._client.send(sent, stream=True)
         except httpx.TimeoutException:
-            raise _Refusal(504, "upstream_timeout", "the model server did not answer in time") from None
+            raise Refusal(504, "upstream_timeout", "the model server did not answer in time") from None
         except httpx.HTTPError as error:
-            raise _Refusal(
+            raise Refusal(
                 502, "upstream_unreachable", f"the model server cannot be reached ({type(error).__name__})"
             ) from None
 
-    async def _relay(self, answer: httpx.Response, path: str, screen: _Screen, verdict: MessagesVerdict) -> Response:
+    async def _relay(self, answer: httpx.Response, path: str, screen: Screen, verdict: MessagesVerdict) -> Response:
         headers = _returned(answer)
         headers["x-ondevice-guard"] = str(verdict.decision).lower()
         media = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if 300 <= answer.status_code < 400:
             await answer.aclose()
-            raise _Refusal(502, "upstream_redirect", "the model server answered with a redirect, which is not followed")
+            raise Refusal(502, "upstream_redirect", "the model server answered with a redirect, which is not followed")
         if answer.status_code < 400 and media in ("text/event-stream", "application/x-ndjson"):
             stream = self._stream(answer, screen, path, sse=media == "text/event-stream")
             return StreamingResponse(stream, answer.status_code, headers)
         body = await _read(answer)
-        if answer.status_code >= 400 or path in _NO_ANSWER_TEXT or self._options.answers == "off":
+        if answer.status_code >= 400 or path in SILENT or self._options.answers == "off":
             headers["x-ondevice-guard"] = "upstream" if answer.status_code >= 400 else headers["x-ondevice-guard"]
             return Response(body, answer.status_code, headers)
         try:
             table = json.loads(body)
         except ValueError:
-            raise _Refusal(502, "upstream_garbled", "the model server's answer is not JSON") from None
+            raise Refusal(502, "upstream_garbled", "the model server's answer is not JSON") from None
         screened = await self._thread(screen.whole, table)
         self._metrics.answered(path, screen.outcome)
-        return Response(wire.dumps(screened), answer.status_code, headers)
+        return Response(dumps(screened), answer.status_code, headers)
 
-    async def _stream(self, answer: httpx.Response, screen: _Screen, path: str, *, sse: bool) -> AsyncIterator[bytes]:
+    async def _stream(self, answer: httpx.Response, screen: Screen, path: str, *, sse: bool) -> AsyncIterator[bytes]:
         try:
             if self._options.answers == "off":
                 async for chunk in answer.aiter_bytes():
                     yield chunk
                 return
-            async for event, data in _events(answer, sse):
-                if data is None:
-                    yield event
-                    continue
-                for out in await self._thread(screen.event, data):
-                    yield _written(event, out, sse)
-                if screen.stopped:
-                    for out in screen.ending():
-                        yield _written(b"", out, sse)
-                    if sse and screen.dialect == "openai":
-                        yield b"data: [DONE]\n\n"
+            relay = Relay(screen, sse)
+            async for chunk in answer.aiter_bytes():
+                if shown := await self._thread(relay.feed, chunk):
+                    yield shown
+                if relay.stopped:
                     return
-            for out in await self._thread(screen.rest):
-                yield _written(b"", out, sse)
-        except httpx.HTTPError as error:  # the head is gone already: say so in the stream's own language
+            if shown := await self._thread(relay.close):
+                yield shown
+        except (httpx.HTTPError, UnsupportedInput) as error:  # the head is gone: say so in the stream's own language
             log.warning("the model server broke off: %s", type(error).__name__)
             message = {
                 "error": {"message": "the model server broke off", "type": "upstream_error", "code": "upstream_broken"}
             }
-            yield _written(b"", message if sse else {"error": "the model server broke off"}, sse)
+            yield written(b"", message if sse else {"error": "the model server broke off"}, sse)
         finally:
             await answer.aclose()
             self._metrics.answered(path, screen.outcome)
@@ -375,13 +317,13 @@ class _Proxy:
         """Pass on Ollama's question about one model."""
         try:
             self._media(request)
-            body = wire.loads(await self._body(request))
+            body = loads(await self._body(request))
         except UnsupportedInput as error:
-            return _error("ollama", 400, "invalid_json", str(error))
-        except _Refusal as refusal:
-            return _error("ollama", refusal.status, refusal.code, refusal.message)
+            return _error(Refusal(400, "invalid_json", str(error)), "ollama")
+        except Refusal as refusal:
+            return _error(refusal, "ollama")
         named = {k: v for k, v in body.items() if k in ("model", "name") and isinstance(v, str)}
-        return await self._plain(request, wire.dumps({**named, "verbose": body.get("verbose") is True}))
+        return await self._plain(request, dumps({**named, "verbose": body.get("verbose") is True}))
 
     async def _plain(self, request: Request, body: bytes | None) -> Response:
         try:
@@ -390,12 +332,12 @@ class _Proxy:
             headers = {**_returned(answer), "x-ondevice-guard": "upstream"}
             if 300 <= answer.status_code < 400:
                 await answer.aclose()
-                raise _Refusal(
+                raise Refusal(
                     502, "upstream_redirect", "the model server answered with a redirect, which is not followed"
                 )
             return Response(await _read(answer), answer.status_code, headers)
-        except _Refusal as refusal:
-            return _error("openai", refusal.status, refusal.code, refusal.message)
+        except Refusal as refusal:
+            return _error(refusal)
 
     async def healthz(self, request: Request) -> Response:
         """Say that the guard is loaded, and whether the upstream accepts connections."""
@@ -426,8 +368,8 @@ class _Proxy:
         }
         try:
             self._admit(request)
-        except _Refusal as refusal:
-            return _error("openai", refusal.status, refusal.code, refusal.message)
+        except Refusal as refusal:
+            return _error(refusal)
         return HTMLResponse(resources.files(__package__).joinpath("ui.html").read_text("utf-8"), headers=headers)
 
     async def ui_check(self, request: Request) -> Response:
@@ -435,12 +377,12 @@ class _Proxy:
         try:
             self._admit(request)
             if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
-                raise _Refusal(403, "foreign_origin", "only the page itself may call this")
+                raise Refusal(403, "foreign_origin", "only the page itself may call this")
             body = await self._body(request)
             text = request.query_params.get("text") or None
             return JSONResponse(await self._thread(self._shown, body, text))
-        except _Refusal as refusal:
-            return _error("openai", refusal.status, refusal.code, refusal.message)
+        except Refusal as refusal:
+            return _error(refusal)
 
     def _shown(self, body: bytes, text: str | None) -> dict[str, Any]:
         from .views import PROFILES
@@ -477,193 +419,13 @@ def _png(pixels: Any) -> bytes:
     return encode(pixels, "png")
 
 
-# ---------------------------------------------------------------------- screening answers
-
-
-class _Screen:
-    """Screens the texts of one answer, whole or in pieces."""
-
-    def __init__(
-        self, guard: Guard, options: Options, verdict: MessagesVerdict, canary: str | None, tools: bool
-    ) -> None:
-        self._guard, self._action, self._tools = guard, options.answers, tools
-        self._asked: dict[str, Any] = {
-            "prompt": verdict.prompt,
-            "system": verdict.system or None,
-            "canary": canary,
-            "tools": tools,
-        }
-        self._streams: dict[tuple[Any, ...], responses.Stream] = {}
-        self._template: dict[tuple[Any, ...], dict[str, Any]] = {}
-        self._latest: dict[str, Any] = {}
-        self.outcome = "allow"
-        self.stopped = False
-
-    @property
-    def dialect(self) -> str:
-        """What the latest event looked like."""
-        if "choices" in self._latest:
-            return "openai"
-        return "ollama" if "done" in self._latest else "other"
-
-    def whole(self, answer: Any) -> Any:
-        """Screen a finished answer in place and return it."""
-        if not isinstance(answer, dict):
-            return answer
-        for said in wire.spoken(answer):
-            verdict = responses.check(self._guard, said.text, action=self._action, **self._asked)
-            self._note(verdict.decision, verdict.counted)
-            if verdict.decision is not Decision.ALLOW:
-                said.put(verdict.text or responses.REFUSAL)
-        self._calls(answer)
-        return answer
-
-    def _calls(self, answer: dict[str, Any]) -> None:
-        """Tool calls in their own fields, where no tools were offered."""
-        if self._tools or not wire.tool_calls(answer):
-            return
-        action = self._guard.policy.actions["unrequested_action"]
-        strip = action in ("sanitize", "block") and self._action in ("replace", "cut")
-        wire.tool_calls(answer, strip=strip)
-        self.outcome = "sanitized" if strip else "flagged"
-
-    def event(self, event: dict[str, Any]) -> list[dict[str, Any]]:
-        """Take the next event of a stream; return the events that may be shown now."""
-        self._latest = event
-        self._calls(event)
-        late: list[dict[str, Any]] = []
-        for said in wire.spoken(event):
-            stream = self._stream(said.key)
-            if said.whole and not stream.text and not stream.stopped and stream.idle:
-                shown = stream.feed(said.text) + stream.close()
-            elif said.whole:
-                late += self._flush(said.key)
-                shown = stream.text
-            else:
-                self._template[said.key] = copy.deepcopy(event)
-                shown = stream.feed(said.text)
-                if said.last and not stream.stopped:
-                    shown += stream.close()
-            if shown != said.text:
-                said.put(shown)
-            self._observe(stream)
-        late += [piece for key in list(self._streams) if _ends(event, key) for piece in self._flush(key)]
-        return [*late, event]
-
-    def rest(self) -> list[dict[str, Any]]:
-        """The stream ended: whatever still waits."""
-        return [piece for key in list(self._streams) for piece in self._flush(key)]
-
-    def ending(self) -> list[dict[str, Any]]:
-        """The last events of a stream that was stopped."""
-        last = self._latest
-        if self.dialect == "openai":
-            choice = {"index": 0, "delta": {}, "finish_reason": "content_filter"}
-            return [{**{k: last[k] for k in ("id", "object", "created", "model") if k in last}, "choices": [choice]}]
-        if self.dialect == "ollama":
-            kept: dict[str, Any] = {k: last[k] for k in ("model", "created_at") if k in last}
-            body = {"message": {"role": "assistant", "content": ""}} if "message" in last else {"response": ""}
-            return [{**kept, **body, "done": True, "done_reason": "content_filter"}]
-        return []
-
-    def _stream(self, key: tuple[Any, ...]) -> responses.Stream:
-        if key not in self._streams:
-            self._streams[key] = responses.Stream(self._guard, action=self._action, **self._asked)
-        return self._streams[key]
-
-    def _flush(self, key: tuple[Any, ...]) -> list[dict[str, Any]]:
-        """What still waits of one text, as an event of its own in the shape of the text's latest one."""
-        stream = self._streams[key]
-        rest = stream.close()
-        self._observe(stream)
-        if not rest or key not in self._template:
-            return []
-        late = copy.deepcopy(self._template[key])
-        for choice in late.get("choices") or ():
-            choice["finish_reason"] = None
-        for said in wire.spoken(late):
-            said.put(rest if said.key == key else "")
-        return [late]
-
-    def _observe(self, stream: responses.Stream) -> None:
-        self.stopped = self.stopped or stream.stopped
-        if stream.verdict is not None:
-            self._note(stream.verdict.decision, stream.verdict.counted)
-
-    def _note(self, decision: Decision, counted: Sequence[Any]) -> None:
-        if decision is not Decision.ALLOW:
-            self.outcome = str(decision).lower()
-        elif counted and self.outcome == "allow":
-            self.outcome = "flagged"
-
-
-def _ends(event: Mapping[str, Any], key: tuple[Any, ...]) -> bool:
-    """True when an event says that the text with this key is complete."""
-    kind = str(event.get("type", ""))
-    if event.get("done") is True or kind in (
-        "message_stop",
-        "response.completed",
-        "response.incomplete",
-        "response.failed",
-    ):
-        return True
-    if kind == "content_block_stop":
-        return bool(key[0] == event.get("index"))
-    if kind.startswith("response.") and kind.endswith(".done"):
-        return bool(key[0] == event.get("output_index"))
-    choices = event.get("choices")
-    return isinstance(choices, list) and any(
-        isinstance(c, dict) and c.get("finish_reason") is not None and c.get("index", 0) == key[0] for c in choices
-    )
-
-
-async def _events(answer: httpx.Response, sse: bool) -> AsyncIterator[tuple[bytes, dict[str, Any] | None]]:
-    """Yield (what stands beside the data, data) of each event; (bytes, None) for one that is no JSON object."""
-    buffer = b""
-    mark = b"\n\n" if sse else b"\n"
-    async for chunk in answer.aiter_bytes():
-        buffer += chunk.replace(b"\r\n", b"\n") if sse else chunk
-        while mark in buffer:
-            block, buffer = buffer.split(mark, 1)
-            if block.strip():
-                yield _parsed(block, sse)
-        if len(buffer) > _MAX_EVENT:
-            raise httpx.ReadError("an event is too long")
-    if buffer.strip():
-        yield _parsed(buffer, sse)
-
-
-def _parsed(block: bytes, sse: bool) -> tuple[bytes, dict[str, Any] | None]:
-    if not sse:
-        beside, data = b"", block
-    else:
-        lines = block.split(b"\n")
-        beside = b"".join(line + b"\n" for line in lines if not line.startswith(b"data:"))
-        data = b"\n".join(line[5:].lstrip(b" ") for line in lines if line.startswith(b"data:"))
-    try:
-        table = json.loads(data)
-    except ValueError:
-        table = None
-    if isinstance(table, dict):
-        return beside, table
-    return (block + (b"\n\n" if sse else b"\n")), None
-
-
-def _written(beside: bytes, event: Mapping[str, Any], sse: bool) -> bytes:
-    if not sse:
-        return wire.dumps(event) + b"\n"
-    if isinstance(event.get("type"), str) and (not beside or beside.startswith(b"event:")):
-        beside = f"event: {event['type']}\n".encode()
-    return beside + b"data: " + wire.dumps(event) + b"\n\n"
-
-
 async def _read(answer: httpx.Response) -> bytes:
     try:
         return await answer.aread()
     except httpx.TimeoutException:
-        raise _Refusal(504, "upstream_timeout", "the model server did not finish in time") from None
+        raise Refusal(504, "upstream_timeout", "the model server did not finish in time") from None
     except httpx.HTTPError as error:
-        raise _Refusal(502, "upstream_broken", f"the model server broke off ({type(error).__name__})") from None
+        raise Refusal(502, "upstream_broken", f"the model server broke off ({type(error).__name__})") from None
     finally:
         await answer.aclose()
 
@@ -672,31 +434,8 @@ def _returned(answer: httpx.Response) -> dict[str, str]:
     return {k: v for k, v in answer.headers.items() if k in _RETURNED}
 
 
-def _error(dialect: str, status: int, code: str, message: str, verdict: MessagesVerdict | None = None) -> Response:
-    kind = (
-        "guard_error" if status == 500 else "upstream_error" if code.startswith("upstream") else "invalid_request_error"
-    )
-    detail = verdict.to_dict() if verdict is not None else None
-    finding = detail["findings"][0]["kind"] if detail and detail["findings"] else None
-    body: dict[str, Any]
-    if dialect == "ollama":
-        body = {"error": f"ondevice_guard: {message}", "code": code, "finding": finding, "guard": detail}
-    else:
-        where = detail["findings"][0]["where"] if finding and detail else None
-        body = {
-            "error": {
-                "message": f"ondevice_guard: {message}",
-                "type": kind,
-                "code": code,
-                "param": where,
-                "finding": finding,
-                "guard": detail,
-            }
-        }
-        if dialect == "anthropic":
-            body["type"] = "error"
-    spoke = "upstream" if code.startswith("upstream") else "blocked" if verdict is not None else "refused"
-    return JSONResponse(body, status, headers={"x-ondevice-guard": spoke})
+def _error(refusal: Refusal, dialect: str = "openai") -> Response:
+    return JSONResponse(refusal.body(dialect), refusal.status, headers={"x-ondevice-guard": refusal.speaker})
 
 
 # ---------------------------------------------------------------------- metrics
@@ -723,7 +462,7 @@ class Metrics:
             name: [0.0] * (len(self._BUCKETS) + 2) for name in ("request_seconds", "guard_seconds")
         }
 
-    def judged(self, path: str, verdict: MessagesVerdict) -> None:
+    def judged(self, verdict: MessagesVerdict) -> None:
         """Count what was found in a request."""
         with self._lock:
             for name in ("seen", "scanned", "refused"):
