@@ -7,6 +7,7 @@ void register_backend(py::module_& m);
 void register_container(py::module_& m);
 void register_purify(py::module_& m);
 void register_redact(py::module_& m);
+void register_signal(py::module_& m);
 void register_text(py::module_& m);
 void register_typographic(py::module_& m);
 void register_views(py::module_& m);
@@ -45,6 +46,7 @@ PYBIND11_MODULE(_core, m) {
     og::register_container(m);
     og::register_purify(m);
     og::register_redact(m);
+    og::register_signal(m);
     og::register_text(m);
     og::register_typographic(m);
     og::register_views(m);

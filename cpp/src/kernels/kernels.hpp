@@ -9,12 +9,14 @@
 #pragma once
 
 #include "kernels/purify_kernels.hpp"
+#include "kernels/signal_kernels.hpp"
 #include "kernels/typographic_kernels.hpp"
 #include "kernels/views_kernels.hpp"
 
 //       family  struct
 #define OG_FAMILIES(X) \
     X(purify, PurifyKernels) \
+    X(signal, SignalKernels) \
     X(typographic, TypographicKernels) \
     X(views, ViewsKernels)
 

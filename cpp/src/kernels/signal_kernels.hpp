@@ -1,0 +1,19 @@
+#pragma once
+
+#include <stdint.h>
+
+namespace og {
+
+struct SignalKernels {
+    /// Luma of `n` packed RGB pixels.
+    void (*luma_row)(const uint8_t* rgb, uint8_t* dst, int64_t n);
+    /// e_d of a row: `here` has d readable samples before and after its n; returns the sum, adds squares to *squares.
+    uint64_t (*residual_row)(const uint8_t* above, const uint8_t* here, const uint8_t* below, int64_t d, uint8_t* dst,
+                             int64_t n, uint64_t* squares);
+    /// sums[i] += row[i]
+    void (*add_row)(uint32_t* sums, const uint8_t* row, int64_t n);
+    /// dst[i] = lowest bits of samples 8 i .. 8 i + 7, the first one in bit 7.
+    void (*pack_low_bits)(const uint8_t* src, uint8_t* dst, int64_t bytes);
+};
+
+}  // namespace og
