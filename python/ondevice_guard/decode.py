@@ -15,7 +15,8 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,24 +160,23 @@ class _TimedReader(io.BytesIO):
         return super().read(size)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _plugin(name: str) -> Callable[[io.BytesIO], PILImage.Image]:
     """Return the class that decodes one format. Calling it directly skips Pillow's probing of every other format."""
-    if name == "png":
-        from PIL.PngImagePlugin import PngImageFile as plugin
-    elif name == "jpeg":
-        from PIL.JpegImagePlugin import JpegImageFile as plugin
-    elif name == "webp":
-        from PIL.WebPImagePlugin import WebPImageFile as plugin
-    elif name == "gif":
-        from PIL.GifImagePlugin import GifImageFile as plugin
-    elif name == "bmp":
-        from PIL.BmpImagePlugin import BmpImageFile as plugin
-    elif name == "tiff":
-        from PIL.TiffImagePlugin import TiffImageFile as plugin
-    else:
-        from PIL.AvifImagePlugin import AvifImageFile as plugin
-    return plugin  # type: ignore[no-any-return]
+    module, cls = {
+        "png": ("PngImagePlugin", "PngImageFile"),
+        "jpeg": ("JpegImagePlugin", "JpegImageFile"),
+        "webp": ("WebPImagePlugin", "WebPImageFile"),
+        "gif": ("GifImagePlugin", "GifImageFile"),
+        "bmp": ("BmpImagePlugin", "BmpImageFile"),
+        "tiff": ("TiffImagePlugin", "TiffImageFile"),
+        "avif": ("AvifImagePlugin", "AvifImageFile"),
+    }[name]
+    try:
+        plugin: Callable[[io.BytesIO], PILImage.Image] = getattr(import_module(f"PIL.{module}"), cls)
+    except ImportError as error:
+        raise UnsupportedFormat(f"This Pillow cannot decode {name}.") from error
+    return plugin
 
 
 def _guarded(call: Callable[[], Any], name: str) -> Any:
@@ -225,7 +225,11 @@ def _expand(image: PILImage.Image, bit_depth: int) -> tuple[npt.NDArray[np.uint8
         return array, _key_alpha(array, key, 255), True
     array = np.asarray(image)
     if mode == "L":  # Pillow scales samples of 1-4 bits to 0-255 but not the transparent value beside them
-        return array, _key_alpha(array, key, 255 // (2 ** min(bit_depth, 8) - 1) if bit_depth < 16 else 1), bit_depth != 8
+        return (
+            array,
+            _key_alpha(array, key, 255 // (2 ** min(bit_depth, 8) - 1) if bit_depth < 16 else 1),
+            bit_depth != 8,
+        )
     if mode == "LA":
         return array[..., 0], array[..., 1], bit_depth != 8
     if mode == "RGB":
@@ -333,7 +337,8 @@ def _gamma_table(gamma: int) -> npt.NDArray[np.uint8]:
     """Samples stored as light ** (gamma / 100000) → sRGB samples (PNG 3rd edition, 13.13)."""
     light = (np.arange(256) / 255) ** (100000 / min(max(gamma, 5000), 500000))
     srgb = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.rint(255 * srgb).astype(np.uint8)
+    table: npt.NDArray[np.uint8] = np.rint(255 * srgb).astype(np.uint8)
+    return table
 
 
 # ---- what is carried beside the pixels -------------------------------------------------------------------------------
@@ -443,7 +448,8 @@ def _readable(payload: bytes) -> Iterator[str]:
 
 def _low_bit_text(pixels: Pixels, limits: Limits) -> list[MetadataText]:
     """Text in the lowest bit of the samples, in the orders that hiding tools use."""
-    return []
+    found = (text for _, text in _core.signal.low_bit_text(pixels))
+    return [MetadataText("pixels:low_bits", t[: limits.text]) for t in found if any(_readable(t.encode("ascii")))]
 
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -465,7 +471,7 @@ def _metadata_finding(texts: list[MetadataText]) -> list[Finding]:
     """Score how much of an instruction the metadata can carry.
 
     1 - exp(-(words / 14)²) of the longest passage: the strings of cameras, editors and standard colour profiles have
-    up to 8 words (0.28: "Reference Viewing Condition in IEC 61966-2-1" has 5), an order with its object has 15 and more.
+    up to 8 words (0.28; "Reference Viewing Condition in IEC 61966-2-1" has 5), an order with its object 15 and more.
     """
     if not texts:
         return []
@@ -489,7 +495,7 @@ def _thumbnail(data: bytes, report: Any, deadline: float, findings: list[Finding
         if kind == "palette":
             table = np.frombuffer(payload[:768], np.uint8).reshape(256, 3)
             return table[np.frombuffer(payload[768:], np.uint8).reshape(shape)]
-        # Previews of cameras have up to 1620x1080 pixels; larger ones are decoded as pictures of their own or not at all.
+        # Previews of cameras have up to 1620x1080 pixels.
         inner = _walk(payload, Limits(pixels=4_000_000, formats=("jpeg",)))
         image = _load(_needed_bytes(payload, inner), "jpeg", deadline)
         return _colour(_guarded(lambda: _expand(image, 8), "jpeg")[0], None, 0, findings)[0]
@@ -511,7 +517,13 @@ def _type_mismatch(claimed: str | None, actual: str) -> list[Finding]:
     if not claimed:
         return []
     claim = claimed.lower().split(";")[0].strip()
-    if re.fullmatch(r"[a-z]+/[\w.+*-]+", claim) and claim.split("/")[0] in ("image", "application", "text", "video", "audio"):
+    if re.fullmatch(r"[a-z]+/[\w.+*-]+", claim) and claim.split("/")[0] in (
+        "image",
+        "application",
+        "text",
+        "video",
+        "audio",
+    ):
         claim = claim.split("/", 1)[1]
     else:
         name = re.split(r"[/\\]", claim)[-1]
@@ -519,7 +531,15 @@ def _type_mismatch(claimed: str | None, actual: str) -> list[Finding]:
     if claim in _VAGUE or _SUFFIXES.get(claim) == actual:
         return []
     score = 0.5 if claim in _SUFFIXES else 1.0
-    return [_finding("type_mismatch", score, f"The file was named {claim[:20]!r} but is {actual}.", claimed=claim[:20], actual=actual)]
+    return [
+        _finding(
+            "type_mismatch",
+            score,
+            f"The file was named {claim[:20]!r} but is {actual}.",
+            claimed=claim[:20],
+            actual=actual,
+        )
+    ]
 
 
 _MAGIC = (
@@ -557,7 +577,7 @@ def from_pil(image: PILImage.Image, limits: Limits | None = None) -> Image:
     """Take the first frame of a PIL image, loading it when that has not happened yet.
 
     Args:
-        image: Any mode but `I` and `F`, which state no range. EXIF orientation and ICC profile in `image.info` are applied.
+        image: Any mode but `I` and `F`, which state no range. Its EXIF orientation and ICC profile are applied.
         limits: `pixels`, `side` and `text` are checked before the pixels are loaded.
 
     Raises:
@@ -634,11 +654,15 @@ def from_array(
     if array.size == 0 or array.ndim == 0:
         raise UnsupportedInput(f"{name}: has shape {array.shape} and so no pixels; pass HxW, HxWx3 or HxWx4")
     if array.size > _MAX_ELEMENTS:
-        raise UnsupportedInput(f"{name}: has {array.size} elements, at most {_MAX_ELEMENTS} are accepted; scale it down first")
+        raise UnsupportedInput(
+            f"{name}: has {array.size} elements, at most {_MAX_ELEMENTS} are accepted; scale it down first"
+        )
     if array.ndim == 4 and array.shape[0] == 1:
         raise UnsupportedInput(f"{name}: has shape {array.shape}; pass one picture at a time, {name}[0]")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        remedy = "move the channels last with .transpose(1, 2, 0)" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else "pass HxW, HxWx3 or HxWx4"
+        remedy = "pass HxW, HxWx3 or HxWx4"
+        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            remedy = "move the channels last with .transpose(1, 2, 0)"
         raise UnsupportedInput(f"{name}: has shape {array.shape}; {remedy}")
     _check_size(array.shape[0], array.shape[1], limits)
     samples = _to_uint8(array, value_range, name)
@@ -649,7 +673,13 @@ def from_array(
         samples, alpha = samples[..., :3], _opaque_to_none(samples[..., 3])
     pixels = _frozen(samples)
     texts = _low_bit_text(pixels, limits)
-    return Image(pixels=pixels, alpha=alpha, metadata=tuple(texts), findings=tuple(_metadata_finding(texts)), rewritten=array.dtype != np.uint8)
+    return Image(
+        pixels=pixels,
+        alpha=alpha,
+        metadata=tuple(texts),
+        findings=tuple(_metadata_finding(texts)),
+        rewritten=array.dtype != np.uint8,
+    )
 
 
 def _opaque_to_none(alpha: npt.NDArray[np.uint8] | None) -> Pixels | None:
@@ -673,7 +703,9 @@ def _as_array(value: Any, name: str) -> npt.NDArray[Any]:
             return np.asarray(value)
     except Exception as error:
         remedy = "pass a CPU tensor without gradient, e.g. tensor.detach().cpu()"
-        raise UnsupportedInput(f"{name}: {type(value).__name__} cannot be read as an array ({error}); {remedy}") from error
+        raise UnsupportedInput(
+            f"{name}: {type(value).__name__} cannot be read as an array ({error}); {remedy}"
+        ) from error
     raise UnsupportedInput(f"{name}: expected an array, got {type(value).__name__}")
 
 
@@ -683,13 +715,17 @@ def _to_uint8(array: npt.NDArray[Any], value_range: tuple[float, float] | None, 
     if dtype == np.uint8:
         return np.array(array, order="C")
     if dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
+        return np.asarray(array.astype(np.uint8) * np.uint8(255))
     if dtype.kind not in "iuf":
         raise UnsupportedInput(f"{name}: dtype is {dtype}; convert it to uint8 first")
     if not dtype.isnative:
-        raise UnsupportedInput(f"{name}: byte order is not this machine's; use {name}.astype({name}.dtype.newbyteorder('='))")
+        raise UnsupportedInput(
+            f"{name}: byte order is not this machine's; use {name}.astype({name}.dtype.newbyteorder('='))"
+        )
     if value_range is None:
-        raise UnsupportedInput(f"{name}: dtype is {dtype} and its range is not stated; pass value_range=(black, white), e.g. (0, 1)")
+        raise UnsupportedInput(
+            f"{name}: dtype is {dtype} and its range is not stated; pass value_range=(black, white), e.g. (0, 1)"
+        )
     low, high = float(value_range[0]), float(value_range[1])
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UnsupportedInput(f"value_range: expected (black, white) with black < white, got {value_range!r}")
@@ -698,7 +734,9 @@ def _to_uint8(array: npt.NDArray[Any], value_range: tuple[float, float] | None, 
         raise UnsupportedInput(f"{name}: holds NaN or infinity; replace them, e.g. with numpy.nan_to_num")
     smallest, largest = float(values.min()), float(values.max())
     if smallest < low or largest > high:
-        raise UnsupportedInput(f"{name}: values span {smallest:g}..{largest:g}, outside value_range {value_range!r}; clip or state the true range")
+        raise UnsupportedInput(
+            f"{name}: values span {smallest:g}..{largest:g}, outside {value_range!r}; clip them or state the true range"
+        )
     return np.rint((values - low) * (255 / (high - low))).astype(np.uint8)
 
 

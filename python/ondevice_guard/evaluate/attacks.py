@@ -5,8 +5,6 @@ Everything here makes test material: numpy in, numpy or file bytes out, nothing 
 
 from __future__ import annotations
 
-import struct
-import zlib
 from functools import lru_cache
 
 import numpy as np
@@ -52,14 +50,14 @@ def resize_matrix(source: int, target: int, kernel: str) -> npt.NDArray[np.float
 
 @lru_cache(maxsize=64)
 def _embedding(source: int, target: int, kernel: str) -> npt.NDArray[np.float64]:
-    return np.linalg.pinv(resize_matrix(source, target, kernel))
+    return np.asarray(np.linalg.pinv(resize_matrix(source, target, kernel)), np.float64)
 
 
 def downscale(pixels: npt.NDArray[np.generic], size: tuple[int, int], kernel: str) -> npt.NDArray[np.float64]:
     """Resize HxWx3 to (height, width) without antialiasing; float64, not rounded."""
     down = resize_matrix(pixels.shape[0], size[0], kernel)
     across = resize_matrix(pixels.shape[1], size[1], kernel)
-    return np.einsum("ih,hwc,jw->ijc", down, pixels.astype(np.float64), across, optimize=True)
+    return np.asarray(np.einsum("ih,hwc,jw->ijc", down, pixels.astype(np.float64), across, optimize=True))
 
 
 def image_scaling(pixels: Pixels, payload: Pixels, kernel: str, strength: float = 1.0, steps: int = 8) -> Pixels:
