@@ -1,19 +1,104 @@
-"""Purification kernels against plain references, on every backend."""
+"""Purification kernels against plain references, on every backend; the public `purify`."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from ondevice_guard import _core
+from ondevice_guard import _core, errors
+from ondevice_guard.purify import PRESET_NAMES, purify
 
+GOLDEN = Path(__file__).parent / "golden" / "purify.json"
+P = _core.purify
 SIZES = [(1, 1), (1, 7), (7, 1), (2, 3), (5, 3), (31, 33), (17, 224), (9, 300), (40, 336), (23, 500)]
 CHANNELS = [1, 3, 4]
+QUADS = [((5.0, 4.0), (20.5, 6.0), (19.0, 15.0), (4.0, 13.0)), ((-3.0, 20.0), (8.0, 20.0), (8.0, 90.0), (-3.0, 90.0))]
+
+#: Every filter with parameters that exercise it; each must pass the table tests below.
+FILTERS: dict[str, Callable[..., np.ndarray]] = {
+    "median3": lambda image, **k: P.median(image, 3, **k),
+    "median5": lambda image, **k: P.median(image, 5, **k),
+    "bit_depth": lambda image, **k: P.bit_depth(image, 3, **k),
+    "low_bits": lambda image, **k: P.reset_low_bits(image, 2, **k),
+    "dct_420": lambda image, **k: P.dct_quantise(image, 25, **k),
+    "dct_444": lambda image, **k: P.dct_quantise(image, 60, subsample=False, **k),
+    "dct_shifts": lambda image, **k: P.dct_quantise(image, 40, shifts=4, **k),
+    "dct_shrink": lambda image, **k: P.dct_shrink(image, 40.0, shifts=2, **k),
+    "bilateral": lambda image, **k: P.bilateral(image, 50.0, 75.0, **k),
+    "bilateral_small": lambda image, **k: P.bilateral(image, 20.0, 2.0, radius=2, **k),
+    "guided": lambda image, **k: P.guided(image, 4, 400.0, **k),
+    "resize_pad": lambda image, **k: P.resize_pad(image, 7, **k),
+    "fill_inpaint": lambda image, **k: P.fill(image, QUADS, method="inpaint", **k),
+    "fill_blur": lambda image, **k: P.fill(image, QUADS, method="blur", **k),
+    "fill_box": lambda image, **k: P.fill(image, QUADS, method="box", **k),
+}
 
 
-def picture(height: int, width: int, channels: int, seed: int = 0) -> np.ndarray:
+def picture(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
     shape = (height, width) if channels == 1 else (height, width, channels)
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def smooth(height: int, width: int) -> np.ndarray:
+    """A picture with edges, gradients and a little noise, the same on every machine: whole-number arithmetic only."""
+    y, x = np.mgrid[0:height, 0:width]
+    base = np.stack([(3 * x + y) % 256, (x * y // 16) % 256, np.where((x // 24 + y // 16) % 2, 200, 40)], -1)
+    noise = (x[..., None] * 7919 + y[..., None] * 104729 + np.arange(3) * 31) % 13
+    return np.clip(base + noise - 6, 0, 255).astype(np.uint8)
+
+
+# -------------------------------------------------------------------------------------- what every filter must do
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_one_result_for_every_cut_backend_and_layout(backend: str, name: str, channels: int) -> None:
+    f = FILTERS[name]
+    for height, width in (*SIZES, (150, 201)):
+        image = picture(height, width, channels)
+        expected = f(image, threads=1)
+        assert expected.shape == image.shape
+        assert expected.dtype == np.uint8
+        for threads in (2, 4):
+            np.testing.assert_array_equal(f(image, threads=threads), expected)
+        wide = np.zeros((height * 2, width * 3, *image.shape[2:]), np.uint8)
+        view = wide[::2, ::-3][:height, :width]
+        view[:] = image
+        view.setflags(write=False)
+        np.testing.assert_array_equal(f(view), expected)
+        again = image.copy()
+        assert f(again, out=again, threads=2) is again
+        np.testing.assert_array_equal(again, expected)
+        _core.backend.force(_core.backend.available()[-1])
+        np.testing.assert_array_equal(f(image), expected)
+        _core.backend.force(backend)
+
+
+@pytest.mark.parametrize("name", [name for name in FILTERS if name not in ("bit_depth", "low_bits", "fill_box")])
+@pytest.mark.parametrize("value", [0, 255, 128, 77])
+def test_flat_pictures_stay_flat(backend: str, name: str, value: int) -> None:
+    """To within one level: JPEG's mean is quantised as well."""
+    flat = np.full((37, 300, 3), value, np.uint8)
+    result = FILTERS[name](flat).astype(int)
+    assert result.min() == result.max()
+    assert abs(int(result[0, 0, 0]) - value) <= (6 if name.startswith("dct") else 0)
+    if value == 255:
+        assert result.min() >= 254
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_golden(backend: str, name: str) -> None:
+    """The bytes of 1.0; they change only on purpose, in a commit that says why (run this file as a script)."""
+    assert hashlib.sha256(FILTERS[name](smooth(150, 201)).tobytes()).hexdigest() == json.loads(GOLDEN.read_text())[name]
+
+
+# ----------------------------------------------------------------------------------------------- median, depth, bits
 
 
 def median_reference(image: np.ndarray, size: int) -> np.ndarray:
@@ -24,29 +109,288 @@ def median_reference(image: np.ndarray, size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
-@pytest.mark.parametrize("size", [3])
+@pytest.mark.parametrize("size", [3, 5])
 @pytest.mark.parametrize("shape", SIZES)
 def test_median_is_the_median(backend: str, shape: tuple[int, int], size: int, channels: int) -> None:
     image = picture(*shape, channels)
-    expected = median_reference(image, size)
-    for threads in (1, 2, 4):
-        np.testing.assert_array_equal(_core.purify.median(image, size, threads=threads), expected)
+    np.testing.assert_array_equal(P.median(image, size), median_reference(image, size))
+    image = np.where(image > 127, 255, 0).astype(np.uint8)  # by the 0-1 principle, all a network can get wrong
+    np.testing.assert_array_equal(P.median(image, size), median_reference(image, size))
 
 
-def test_arrays_of_every_layout(backend: str) -> None:
-    base = picture(40, 60, 3)
-    for image in (base[::2], base[:, ::-1], base[::-3, 5:50:2], base.transpose(1, 0, 2), base[..., ::-1], base[..., 0]):
-        frozen = image.view()
-        frozen.setflags(write=False)
-        expected = _core.purify.median(np.ascontiguousarray(image))
-        np.testing.assert_array_equal(_core.purify.median(frozen), expected)
-        out = np.empty((image.shape[0] + 2, *image.shape[1:]), np.uint8)[1:-1]
-        assert _core.purify.median(image, out=out) is out
-        np.testing.assert_array_equal(out, expected)
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_bit_depth(backend: str, bits: int) -> None:
+    ramp = np.arange(256, dtype=np.uint8)[None]
+    levels = 2**bits - 1
+    np.testing.assert_array_equal(P.bit_depth(ramp, bits), np.rint(np.rint(ramp / 255 * levels) * 255 / levels))
 
 
-def test_in_place(backend: str) -> None:
-    image = picture(33, 47, 3)
-    expected = _core.purify.median(image)
-    _core.purify.median(image, out=image)
-    np.testing.assert_array_equal(image, expected)
+@pytest.mark.parametrize("bits", range(1, 5))
+def test_low_bits_carry_nothing(backend: str, bits: int) -> None:
+    image = picture(40, 61)
+    clean = P.reset_low_bits(image, bits)
+    other = (image & ~np.uint8(2**bits - 1)) | (picture(40, 61, seed=1) & np.uint8(2**bits - 1))
+    np.testing.assert_array_equal(P.reset_low_bits(other, bits), clean)
+    np.testing.assert_array_equal(P.reset_low_bits(clean, bits), clean)
+    assert np.abs(clean.astype(int) - image).max() < 2**bits
+    assert P.reset_low_bits(np.full((2, 2), 255, np.uint8), bits).min() == 255
+
+
+# --------------------------------------------------------------------------------------------------------------- DCT
+
+LUMA = [
+    *(16, 11, 10, 16, 24, 40, 51, 61),
+    *(12, 12, 14, 19, 26, 58, 60, 55),
+    *(14, 13, 16, 24, 40, 57, 69, 56),
+    *(14, 17, 22, 29, 51, 87, 80, 62),
+    *(18, 22, 37, 56, 68, 109, 103, 77),
+    *(24, 35, 55, 64, 81, 104, 113, 92),
+    *(49, 64, 78, 87, 103, 121, 120, 101),
+    *(72, 92, 95, 98, 112, 100, 103, 99),
+]
+
+
+def dct_matrix() -> np.ndarray:
+    k, n = np.mgrid[0:8, 0:8]
+    return np.cos((2 * n + 1) * k * np.pi / 16) * np.where(k == 0, np.sqrt(1 / 8), 0.5)
+
+
+@pytest.mark.parametrize("quality", [10, 25, 50, 90])
+def test_gray_dct_is_jpegs(backend: str, quality: int) -> None:
+    image = smooth(64, 96)[..., 0]
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    q = np.clip((np.array(LUMA).reshape(8, 8) * percent + 50) // 100, 1, 255)
+    m = dct_matrix()
+    blocks = image.reshape(8, 8, 12, 8).transpose(0, 2, 1, 3).astype(float) - 128
+    back = m.T @ (np.rint((m @ blocks @ m.T) / q) * q) @ m
+    expected = np.clip(np.rint(back.transpose(0, 2, 1, 3).reshape(64, 96) + 128), 0, 255)
+    got = P.dct_quantise(image, quality)
+    # 16-bit arithmetic moves a coefficient that lies on the edge of two steps, hence the mean and not the maximum.
+    assert np.abs(got - expected).mean() < 0.6
+    assert np.median(np.abs(got - expected)) <= 1
+
+
+@pytest.mark.parametrize(("quality", "subsample"), [(25, True), (50, True), (75, False)])
+def test_colour_dct_is_close_to_a_jpeg_round_trip(backend: str, quality: int, subsample: bool) -> None:
+    import io
+
+    image = smooth(120, 176)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=2 if subsample else 0)
+    jpeg = np.asarray(Image.open(buffer)).astype(int)
+    got = P.dct_quantise(image, quality, subsample=subsample)
+
+    def error(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.sqrt(((a.astype(float) - b) ** 2).mean()))
+
+    # The test picture is all chroma edges, where libjpeg's triangle upsampling and ours (repeat) differ most.
+    assert error(got, image) < 1.15 * error(jpeg, image)
+    assert error(got, jpeg) < 0.8 * error(jpeg, image)
+
+
+def test_dct_never_overflows(backend: str) -> None:
+    """Patterns with all their energy in one coefficient end within the quantiser's step of themselves."""
+    m = dct_matrix()
+    for u in range(8):
+        for v in range(8):
+            block = np.where(np.outer(m[v], m[u]) >= 0, 255, 0).astype(np.uint8)
+            image = np.tile(block, (2, 4))
+            assert np.abs(P.dct_quantise(image, 95).astype(int) - image).max() <= 40
+            assert np.abs(P.dct_shrink(image, 0.0, shifts=1).astype(int) - image).max() <= 3
+            for quality in (1, 10, 50):
+                got = P.dct_quantise(image, quality).astype(int)
+                assert ((got - 127.5) * (image - 127.5)).sum() >= 0  # never the opposite sign
+
+
+def test_shifted_grids_come_closer_to_the_original(backend: str) -> None:
+    y, x = np.mgrid[0:150, 0:201]
+    image = np.stack([128 + 90 * np.sin(x / 9 + y / 17), 128 + 90 * np.cos(y / 11), x], -1).astype(np.uint8)
+    errors_ = [np.abs(P.dct_quantise(image, 20, shifts=s).astype(int) - image).mean() for s in (1, 2, 4, 8)]
+    assert errors_ == sorted(errors_, reverse=True)
+
+
+# ------------------------------------------------------------------------------------------------ bilateral, guided
+
+
+def bilateral_reference(image: np.ndarray, sigma_color: float, sigma_space: float, r: int) -> np.ndarray:
+    v = image.astype(float) if image.ndim == 3 else image[..., None].astype(float)
+    padded = np.pad(v, [(r, r), (r, r), (0, 0)], mode="reflect")
+    total, weights = np.zeros_like(v), np.zeros(v.shape[:2])
+    for dy in range(-r, r + 1):
+        for dx in range(-r, r + 1):
+            if dx * dx + dy * dy > r * r:
+                continue
+            q = padded[r + dy : r + dy + v.shape[0], r + dx : r + dx + v.shape[1]]
+            d = np.abs(q - v).sum(-1)
+            w = np.exp(-(dx * dx + dy * dy) / (2 * sigma_space**2) - d * d / (2 * sigma_color**2))
+            total += w[..., None] * q
+            weights += w
+    return (total / weights[..., None]).reshape(image.shape)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("sigma_color", "sigma_space", "radius"), [(25, 75, 4), (50, 75, 4), (75, 75, 4), (30, 3, 5)])
+def test_bilateral_error_against_the_exact_filter(
+    backend: str, sigma_color: float, sigma_space: float, radius: int, channels: int
+) -> None:
+    image = smooth(80, 120) if channels == 3 else smooth(80, 120)[..., 2]
+    got = P.bilateral(image, sigma_color, sigma_space, radius=radius)
+    error = np.abs(got - bilateral_reference(image, sigma_color, sigma_space, radius))
+    assert (error <= 1.0).mean() >= 0.99
+    assert error.max() <= 4
+
+
+@pytest.mark.parametrize(("radius", "eps"), [(1, 50.0), (4, 400.0), (8, 2000.0)])
+def test_guided_is_he_sun_tang(backend: str, radius: int, eps: float) -> None:
+    image = smooth(60, 90)
+    v = image.astype(float)
+
+    def box(a: np.ndarray) -> np.ndarray:
+        padded = np.pad(a, [(radius, radius), (radius, radius), (0, 0)], mode="reflect")
+        side = 2 * radius + 1
+        return np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(0, 1)).mean((-2, -1))
+
+    mean = box(v)
+    variance = box(v * v) - mean**2
+    a = variance / (variance + eps)
+    b = mean - a * mean
+    assert np.abs(P.guided(image, radius, eps) - (box(a) * v + box(b))).max() <= 0.6
+
+
+# --------------------------------------------------------------------------------------------------- resize_pad, fill
+
+
+def test_resize_pad_is_a_function_of_the_seed(backend: str) -> None:
+    image = smooth(100, 140)
+    results = [P.resize_pad(image, seed) for seed in range(8)]
+    assert len({r.tobytes() for r in results}) > 4
+    np.testing.assert_array_equal(results[3], P.resize_pad(image, 3, threads=4))
+    np.testing.assert_array_equal(P.resize_pad(image, 5, smallest=1.0), image)
+
+
+def test_random_bits_are_splitmix64() -> None:
+    """First outputs of the published generator for seed 1234567."""
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert [P.random_bits(1234567, i) for i in range(3)] == expected
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("method", ["inpaint", "blur", "box"])
+def test_fill_touches_the_region_alone_and_all_of_it(backend: str, method: str, channels: int) -> None:
+    image = picture(60, 80, channels)
+    quad = ((10.3, 12.0), (50.7, 20.0), (48.0, 35.0), (8.0, 27.5))
+    filled = P.fill(image, [quad], method=method)
+    changed = (filled != image).reshape(60, 80, -1).any(-1)
+    ys, xs = np.nonzero(changed)
+    assert xs.min() >= 6
+    assert xs.max() <= 52
+    assert ys.min() >= 10
+    assert ys.max() <= 37
+    centre = changed[18:28, 20:40]
+    assert centre.mean() > 0.9
+
+
+@pytest.mark.parametrize("method", ["inpaint", "box"])
+def test_what_was_hidden_leaves_no_trace(backend: str, method: str) -> None:
+    quads = [((10, 10), (50, 10), (50, 30), (10, 30)), ((30, 20), (70, 20), (70, 40), (30, 40))]
+    image = picture(60, 80)
+    other = image.copy()
+    other[10:30, 10:50] = 255 - other[10:30, 10:50]
+    other[20:40, 30:70] = 7
+    np.testing.assert_array_equal(P.fill(other, quads, method=method), P.fill(image, quads, method=method))
+
+
+def test_inpaint_continues_a_gradient(backend: str) -> None:
+    y, x = np.mgrid[0:80, 0:120]
+    image = np.stack([x + 50, y + 100, x + y], -1).astype(np.uint8)
+    filled = P.fill(image, [((40, 30), (80, 30), (80, 45), (40, 45))])
+    assert np.abs(filled.astype(int) - image).max() <= 6
+
+
+def test_slivers_outside_and_everything() -> None:
+    image = picture(30, 40)
+    thin = P.fill(image, [((5.0, 5.4), (30.0, 5.45), (30.0, 5.5), (5.0, 5.45))], method="box")
+    assert (thin[5, 5:30] == 0).all()
+    np.testing.assert_array_equal(P.fill(image, [((100, 100), (120, 100), (120, 120), (100, 120))]), image)
+    np.testing.assert_array_equal(P.fill(image, []), image)
+    everything = ((-5, -5), (50, -5), (50, 40), (-5, 40))
+    assert np.unique(P.fill(image, [everything])).tolist() == [128]
+    with pytest.raises(errors.UnsupportedInput, match="quads"):
+        P.fill(image, [((0, 0), (1, float("nan")), (1, 1), (0, 1))])
+    with pytest.raises(errors.UnsupportedInput, match="method"):
+        P.fill(image, [everything], method="smear")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: P.median(x, 4),
+        lambda x: P.bit_depth(x, 0),
+        lambda x: P.reset_low_bits(x, 5),
+        lambda x: P.dct_quantise(x, 0),
+        lambda x: P.dct_quantise(x, 50, shifts=3),
+        lambda x: P.dct_shrink(x, -1.0),
+        lambda x: P.dct_shrink(x, float("nan")),
+        lambda x: P.bilateral(x, 0.0, 75.0),
+        lambda x: P.bilateral(x, 10.0, 10.0, radius=9),
+        lambda x: P.guided(x, 0, 1.0),
+        lambda x: P.guided(x, 3, float("nan")),
+        lambda x: P.resize_pad(x, 0, smallest=0.1),
+    ],
+)
+def test_impossible_parameters_are_named(call: Callable[[np.ndarray], object]) -> None:
+    with pytest.raises(errors.UnsupportedInput, match="must be"):
+        call(picture(8, 8))
+
+
+# ---------------------------------------------------------------------------------------------------- public purify
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_presets(preset: str) -> None:
+    image = smooth(90, 121)
+    frozen = image.copy()
+    frozen.setflags(write=False)
+    result = purify(frozen, preset, seed=3)
+    np.testing.assert_array_equal(frozen, image)
+    assert result.shape == image.shape
+    assert 0 < np.abs(result.astype(int) - image).mean() < 60
+    out = np.empty_like(image)
+    assert purify(image, preset=preset, out=out, seed=3, threads=2) is out
+    np.testing.assert_array_equal(out, result)
+
+
+def test_randomized_is_a_function_of_the_seed() -> None:
+    image = smooth(90, 121)
+    results = {purify(image, "randomized", seed=s).tobytes() for s in range(6)}
+    assert len(results) == 6
+    assert purify(image, "randomized", seed=2).tobytes() in results
+
+
+def test_steps_run_in_order() -> None:
+    image = smooth(50, 70)
+    got = purify(image, steps=["median", ("dct", {"quality": 30}), ("bit_depth", {"bits": 5})])
+    np.testing.assert_array_equal(got, P.bit_depth(P.dct_quantise(P.median(image), 30), 5))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"preset": "gentle"}, "unknown preset"),
+        ({"steps": ["sharpen"]}, "unknown step"),
+        ({"steps": []}, "at least one"),
+        ({"steps": [("dct", {"size": 3})]}, "dct"),
+        ({"preset": "fast", "steps": ["median"]}, "not both"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 1 << 64}, "seed"),
+    ],
+)
+def test_purify_names_what_is_wrong(arguments: dict, word: str) -> None:
+    with pytest.raises(errors.UnsupportedInput, match=word):
+        purify(picture(8, 8), **arguments)
+
+
+if __name__ == "__main__":  # writes the golden hashes anew
+    GOLDEN.parent.mkdir(exist_ok=True)
+    hashes = {name: hashlib.sha256(f(smooth(150, 201)).tobytes()).hexdigest() for name, f in FILTERS.items()}
+    GOLDEN.write_text(json.dumps(hashes, indent=1) + "\n")

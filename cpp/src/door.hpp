@@ -86,6 +86,14 @@ class Packed {
     std::unique_ptr<uint8_t[]> copy_;
 };
 
+/// Mirrors an index into [0, size) without repeating the edge (reflect-101).
+inline int64_t mirror(int64_t i, int64_t size) {
+    if (size == 1) return 0;
+    const int64_t period = 2 * size - 2;
+    i = ((i % period) + period) % period;
+    return i < size ? i : period - i;
+}
+
 /// Rows per chunk so that a chunk is about `samples` samples of work: below that, waking a thread costs more.
 inline int64_t grain_rows(const ImageView& v, int64_t samples = 1 << 16) {
     return std::max<int64_t>(1, samples / std::max<int64_t>(1, v.samples_per_row()));

@@ -3,25 +3,83 @@
 #include "door.hpp"
 #include "kernels/kernels.hpp"
 #include "ondevice_guard/backend.hpp"
+#include "ondevice_guard/random.hpp"
+#include "ondevice_guard/views.hpp"
 
 namespace og {
+
+namespace {
+
+/// Runs kernel(src, dst, n) over every row.
+template <class Row>
+void every_row(const ImageView& in, const MutableImageView& out, const Context& context, Row&& row) {
+    require_image(in, "image");
+    require_out(out, in.height, in.width, in.channels);
+    const Packed packed(in, &out);
+    const ImageView& v = packed.view();
+    parallel_for(context, v.height, grain_rows(v, 1 << 17), [&](int64_t begin, int64_t end) {
+        for (int64_t y = begin; y < end; ++y) row(v.row(y), out.row(y), v.samples_per_row());
+    });
+}
+
+}  // namespace
 
 void median(const ImageView& in, const MutableImageView& out, int size, const Context& context) {
     require_image(in, "image");
     require_out(out, in.height, in.width, in.channels);
-    if (size != 3) throw Error(Code::unsupported, "size: must be 3, got " + std::to_string(size));
+    if (size != 3 && size != 5) throw Error(Code::unsupported, "size: must be 3 or 5, got " + std::to_string(size));
     const PurifyKernels& k = *kernels().purify;
-    const MutableImageView& target = out;
-    const Packed packed(in, &target);
+    const Packed packed(in, &out);
     const ImageView& v = packed.view();
-    const int64_t n = v.samples_per_row(), step = v.channels;
+    const int64_t n = v.samples_per_row(), step = v.channels, radius = size / 2;
+    const auto filter = size == 3 ? k.median3_row : k.median5_row;
     parallel_for(context, v.height, grain_rows(v), [&](int64_t begin, int64_t end) {
-        const Scratch scratch(static_cast<size_t>(3 * (n + 2 * step)));
+        const Scratch scratch(static_cast<size_t>(size * (n + 2 * radius * step)));
         for (int64_t y = begin; y < end; ++y) {
-            const uint8_t* rows[3] = {v.row(std::max<int64_t>(y - 1, 0)), v.row(y), v.row(std::min(y + 1, v.height - 1))};
-            k.median3_row(rows, out.row(y), n, step, scratch.data());
+            const uint8_t* rows[5];
+            for (int64_t i = 0; i < size; ++i) rows[i] = v.row(std::min(std::max<int64_t>(y - radius + i, 0), v.height - 1));
+            filter(rows, out.row(y), n, step, scratch.data());
         }
     });
+}
+
+void bit_depth(const ImageView& in, const MutableImageView& out, int bits, const Context& context) {
+    if (bits < 1 || bits > 8) throw Error(Code::unsupported, "bits: must be from 1 to 8, got " + std::to_string(bits));
+    const PurifyKernels& k = *kernels().purify;
+    every_row(in, out, context, [&](const uint8_t* src, uint8_t* dst, int64_t n) { k.bit_depth_row(src, dst, n, (1 << bits) - 1); });
+}
+
+void reset_low_bits(const ImageView& in, const MutableImageView& out, int bits, const Context& context) {
+    if (bits < 1 || bits > 4) throw Error(Code::unsupported, "bits: must be from 1 to 4, got " + std::to_string(bits));
+    const PurifyKernels& k = *kernels().purify;
+    every_row(in, out, context, [&](const uint8_t* src, uint8_t* dst, int64_t n) { k.low_bits_row(src, dst, n, bits); });
+}
+
+void resize_pad(const ImageView& in, const MutableImageView& out, double smallest, uint64_t seed, const Context& context) {
+    require_image(in, "image");
+    require_out(out, in.height, in.width, in.channels);
+    if (!(smallest >= 0.5 && smallest <= 1.0)) {
+        throw Error(Code::unsupported, "smallest: must be from 0.5 to 1, got " + std::to_string(smallest));
+    }
+    const auto draw = [&](uint64_t counter, int64_t side) {
+        const int64_t least = std::max<int64_t>(1, static_cast<int64_t>(smallest * static_cast<double>(side)));
+        return random_between(seed, counter, least, side);
+    };
+    const int64_t height = draw(0, in.height), width = draw(1, in.width);
+    const int64_t top = random_between(seed, 2, 0, in.height - height), left = random_between(seed, 3, 0, in.width - width);
+    const int64_t n = width * in.channels, pixel = in.channels;
+    const std::unique_ptr<uint8_t[]> memory(new uint8_t[static_cast<size_t>(height * n)]);
+    const MutableImageView small(memory.get(), height, width, in.channels);
+    resize(in, small, Resampler::bilinear, context);
+    for (int64_t y = 0; y < in.height; ++y) {
+        const uint8_t* src = small.row(std::min(std::max<int64_t>(y - top, 0), height - 1));
+        uint8_t* dst = out.row(y);
+        std::memcpy(dst + left * pixel, src, static_cast<size_t>(n));
+        for (int64_t x = 0; x < left; ++x) std::memcpy(dst + x * pixel, src, static_cast<size_t>(pixel));
+        for (int64_t x = left + width; x < in.width; ++x) {
+            std::memcpy(dst + x * pixel, src + n - pixel, static_cast<size_t>(pixel));
+        }
+    }
 }
 
 }  // namespace og

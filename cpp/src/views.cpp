@@ -310,14 +310,6 @@ void resize_packed(const ImageView& in, const MutableImageView& out, Resampler k
 
 // ---- local contrast --------------------------------------------------------------------------------------------------
 
-/// Mirrors an index into [0, size) without repeating the edge.
-int64_t reflect(int64_t i, int64_t size) {
-    if (size == 1) return 0;
-    const int64_t period = 2 * size - 2;
-    i = ((i % period) + period) % period;
-    return i < size ? i : period - i;
-}
-
 void contrast_rows(const ImageView& v, const MutableImageView& out, int64_t begin, int64_t end, const ViewsKernels& k) {
     constexpr int64_t r = kContrastRadius, ring = 16;  // 15 lines of a window, at slots y & 15
     const int64_t n = v.width, padded = (n + 2 * r + 31) & ~static_cast<int64_t>(31);
@@ -333,7 +325,7 @@ void contrast_rows(const ImageView& v, const MutableImageView& out, int64_t begi
     std::memset(scratch.data(), 0, sums);
 
     const auto line = [&](int64_t y) { return lines + (y & (ring - 1)) * 3 * padded; };  // y may be outside: mirrored
-    const auto load = [&](int64_t y) { k.contrast_planes(v.row(reflect(y, v.height)), v.channels, line(y), padded, n); };
+    const auto load = [&](int64_t y) { k.contrast_planes(v.row(mirror(y, v.height)), v.channels, line(y), padded, n); };
     for (int64_t y = begin - r; y < begin + r; ++y) load(y);
     for (int c = 0; c < 3; ++c) {
         for (int64_t y = begin - r; y < begin + r; ++y) {
@@ -348,8 +340,8 @@ void contrast_rows(const ImageView& v, const MutableImageView& out, int64_t begi
             const int16_t* old = y == begin ? nullptr : line(y - r - 1) + c * padded;
             k.contrast_sums(line(y + r) + c * padded, old, a + r, b + r, n);
             for (int64_t x = 0; x < r; ++x) {
-                a[x] = a[r + reflect(x - r, n)], b[x] = b[r + reflect(x - r, n)];
-                a[r + n + x] = a[r + reflect(n + x, n)], b[r + n + x] = b[r + reflect(n + x, n)];
+                a[x] = a[r + mirror(x - r, n)], b[x] = b[r + mirror(x - r, n)];
+                a[r + n + x] = a[r + mirror(n + x, n)], b[r + n + x] = b[r + mirror(n + x, n)];
             }
             k.contrast_row(line(y) + c * padded, a, b, work, result + c * padded, n);
         }

@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined(__CUDACC__)
 #define OG_FN static __host__ __device__ __forceinline__
@@ -46,6 +47,49 @@ OG_FN void order(T& a, T& b) {
     const T lo = min_of(a, b), hi = max_of(a, b);
     a = lo;
     b = hi;
+}
+
+// Four packed RGB pixels are three 32-bit words. Compilers permute words well and bytes badly, so rows of RGB are taken apart
+// and put together through pixels r | g << 8 | b << 16. Little-endian, like every target we build for.
+
+OG_FN uint32_t load_word(const uint8_t* p) {
+    uint32_t w;
+    memcpy(&w, p, 4);
+    return w;
+}
+OG_FN void store_word(uint8_t* p, uint32_t w) { memcpy(p, &w, 4); }
+
+/// n packed RGB pixels to n words.
+OG_FN void split_pixels(const uint8_t* src, int64_t n, uint32_t* OG_RESTRICT pixels) {
+    const int64_t groups = n / 4;
+    OG_IVDEP
+    for (int64_t i = 0; i < groups; ++i) {
+        const uint32_t a = load_word(src + 12 * i), b = load_word(src + 12 * i + 4), c = load_word(src + 12 * i + 8);
+        pixels[4 * i] = a & 0xffffffu;
+        pixels[4 * i + 1] = (a >> 24) | ((b & 0xffffu) << 8);
+        pixels[4 * i + 2] = (b >> 16) | ((c & 0xffu) << 16);
+        pixels[4 * i + 3] = c >> 8;
+    }
+    for (int64_t i = 4 * groups; i < n; ++i) {
+        pixels[i] = src[3 * i] | (static_cast<uint32_t>(src[3 * i + 1]) << 8) | (static_cast<uint32_t>(src[3 * i + 2]) << 16);
+    }
+}
+
+/// The way back; the fourth byte of a word must be 0.
+OG_FN void join_pixels(const uint32_t* pixels, int64_t n, uint8_t* OG_RESTRICT dst) {
+    const int64_t groups = n / 4;
+    OG_IVDEP
+    for (int64_t i = 0; i < groups; ++i) {
+        const uint32_t a = pixels[4 * i], b = pixels[4 * i + 1], c = pixels[4 * i + 2], d = pixels[4 * i + 3];
+        store_word(dst + 12 * i, a | (b << 24));
+        store_word(dst + 12 * i + 4, (b >> 8) | (c << 16));
+        store_word(dst + 12 * i + 8, (c >> 16) | (d << 8));
+    }
+    for (int64_t i = 4 * groups; i < n; ++i) {
+        dst[3 * i] = static_cast<uint8_t>(pixels[i]);
+        dst[3 * i + 1] = static_cast<uint8_t>(pixels[i] >> 8);
+        dst[3 * i + 2] = static_cast<uint8_t>(pixels[i] >> 16);
+    }
 }
 
 }  // namespace

@@ -8,6 +8,9 @@
 // arithmetic, or float arithmetic whose order is written out (so that no compiler may regroup a sum).
 #pragma once
 
+#include "kernels/dct_kernels.hpp"
+#include "kernels/edge_kernels.hpp"
+#include "kernels/fill_kernels.hpp"
 #include "kernels/purify_kernels.hpp"
 #include "kernels/signal_kernels.hpp"
 #include "kernels/typographic_kernels.hpp"
@@ -15,6 +18,9 @@
 
 //       family  struct
 #define OG_FAMILIES(X) \
+    X(dct, DctKernels) \
+    X(edge, EdgeKernels) \
+    X(fill, FillKernels) \
     X(purify, PurifyKernels) \
     X(signal, SignalKernels) \
     X(typographic, TypographicKernels) \

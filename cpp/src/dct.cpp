@@ -1,0 +1,205 @@
+#include <cmath>
+
+#include "door.hpp"
+#include "kernels/kernels.hpp"
+#include "ondevice_guard/backend.hpp"
+#include "ondevice_guard/purify.hpp"
+
+namespace og {
+namespace {
+
+// ITU-T T.81, tables K.1 and K.2, in rows of increasing vertical frequency.
+const int kLumaSteps[64] = {16, 11, 10, 16, 24,  40,  51,  61,  12, 12, 14, 19, 26,  58,  60,  55,
+                            14, 13, 16, 24, 40,  57,  69,  56,  14, 17, 22, 29, 51,  87,  80,  62,
+                            18, 22, 37, 56, 68,  109, 103, 77,  24, 35, 55, 64, 81,  104, 113, 92,
+                            49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99};
+const int kChromaSteps[64] = {17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99,
+                              99, 99, 47, 66, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+                              99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99};
+
+/// Factor by which the five-product transform scales frequency k: cos(k pi / 16) sqrt 2, and 1 for k = 0.
+double scale_of(int k) {
+    static const double scale[8] = {1.0,         1.387039845, 1.306562965, 1.175875602,
+                                    1.0,         0.785694958, 0.541196100, 0.275899379};
+    return scale[k];
+}
+
+/// Quantising: the inverse transform takes factors of a quarter, so a step is moved to the nearest of those and the forward
+/// divisor follows it; the pair is exactly consistent.
+DctTables quantise_tables(const int* steps, int quality) {
+    DctTables t{};
+    const int percent = quality < 50 ? 5000 / quality : 200 - 2 * quality;  // libjpeg's jpeg_quality_scaling
+    for (int k = 0; k < 8; ++k) {
+        for (int v = 0; v < 8; ++v) {
+            const int step = std::min(255, std::max(1, (steps[v * 8 + k] * percent + 50) / 100));
+            const double quarters = std::max(1.0, std::floor(step * scale_of(k) * scale_of(v) * 4.0 + 0.5));
+            t.step[k * 8 + v] = static_cast<int16_t>(quarters);
+            t.recip[k * 8 + v] = static_cast<int16_t>(std::floor(32768.0 / (2.0 * quarters) + 0.5));
+        }
+    }
+    return t;
+}
+
+/// Shrinking: the forward transform returns 8 * scale * c, the inverse takes 4 * scale * c.
+DctTables shrink_tables(double threshold) {
+    DctTables t{};
+    for (int k = 0; k < 8; ++k) {
+        for (int v = 0; v < 8; ++v) {
+            t.step[k * 8 + v] = 16384;
+            const double keep = std::min(32767.0, std::floor(threshold * 8.0 * scale_of(k) * scale_of(v) + 0.5));
+            t.keep[k * 8 + v] = k + v == 0 ? 0 : static_cast<int16_t>(keep);
+        }
+    }
+    return t;
+}
+
+int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+/// Everything about one pass over a picture whose block grid begins at (-shift_x, -shift_y).
+struct DctPass {
+    const DctKernels& k;
+    DctTables luma, chroma;
+    bool subsample, quantise;
+    int shift_x = 0, shift_y = 0;
+
+    void blocks(int16_t* data, int64_t lanes, const DctTables& tables) const {
+        quantise ? k.quantise(data, lanes, tables) : k.shrink(data, lanes, tables);
+    }
+
+    /// Rows [16 * begin - shift_y, 16 * end - shift_y) of `v` into `out`.
+    void run(const ImageView& v, const MutableImageView& out, int64_t begin, int64_t end) const {
+        const bool colour = v.channels > 1;
+        const int64_t width = round_up(v.width + shift_x, 16), nb = width / 8, nc = subsample ? nb / 2 : nb;
+        const int64_t strips = subsample ? 1 : 2;  // of chroma blocks among 16 rows
+        // Lines are spread over whole groups of 16 blocks: what is written beyond a line's blocks is overwritten by the
+        // next line, or lies in the padding. The vector loops have no remainder that way.
+        const int64_t nb16 = round_up(nb, 16), nc16 = round_up(nc, 16);
+        const int64_t y_lanes = round_up(nb + nb16, 32), c_lanes = colour ? round_up((2 * strips - 1) * nc + nc16, 32) : 0;
+        const int64_t line = 8 * nb16 + 32;
+        const Scratch scratch(static_cast<size_t>(64 * (y_lanes + c_lanes) + 10 * line) * sizeof(int16_t));
+        int16_t* y_blocks = scratch.as<int16_t>();
+        int16_t* c_blocks = y_blocks + 64 * y_lanes;
+        int16_t* lines = c_blocks + 64 * c_lanes;
+        int16_t *luma_line = lines, *cb[2] = {lines + line, lines + 2 * line}, *cr[2] = {lines + 3 * line, lines + 4 * line};
+        int16_t *small = lines + 5 * line, *cb_wide = lines + 6 * line, *cr_wide = lines + 7 * line;
+        uint32_t* pixels = reinterpret_cast<uint32_t*>(lines + 8 * line);
+        // Padding is transformed too; it must only be defined.
+        std::memset(y_blocks, 0, static_cast<size_t>(64 * (y_lanes + c_lanes) + 10 * line) * sizeof(int16_t));
+
+        for (int64_t strip = begin; strip < end; ++strip) {
+            const int64_t top = 16 * strip - shift_y;
+            for (int64_t r = 0; r < 16; ++r) {
+                const uint8_t* src = v.row(std::min(std::max<int64_t>(top + r, 0), v.height - 1));
+                const int64_t slot = r & 1;
+                if (colour) {
+                    k.rgb_to_ycc(src, v.channels, v.width, pixels, luma_line + shift_x, cb[slot] + shift_x, cr[slot] + shift_x);
+                    extend(cb[slot], v.width, width);
+                    extend(cr[slot], v.width, width);
+                } else {
+                    k.gray_to_y(src, v.width, luma_line + shift_x);
+                }
+                extend(luma_line, v.width, width);
+                k.spread(luma_line, nb16, y_lanes, y_blocks + (r & 7) * y_lanes + (r >> 3) * nb);
+                if (!colour) continue;
+                if (!subsample) {
+                    int16_t* to = c_blocks + (r & 7) * c_lanes + (r >> 3) * 2 * nc;
+                    k.spread(cb[slot], nc16, c_lanes, to);
+                    k.spread(cr[slot], nc16, c_lanes, to + nc);
+                } else if (slot == 1) {
+                    int16_t* to = c_blocks + (r >> 1) * c_lanes;
+                    k.average_2x2(cb[0], cb[1], width / 2, small);
+                    k.spread(small, nc16, c_lanes, to);
+                    k.average_2x2(cr[0], cr[1], width / 2, small);
+                    k.spread(small, nc16, c_lanes, to + nc);
+                }
+            }
+            blocks(y_blocks, y_lanes, luma);
+            if (colour) blocks(c_blocks, c_lanes, chroma);
+            for (int64_t r = 0; r < 16; ++r) {
+                const int64_t y = top + r;
+                if (colour && subsample && (r & 1) == 0) {
+                    const int16_t* from = c_blocks + (r >> 1) * c_lanes;
+                    k.gather(from, nc16, c_lanes, small);
+                    k.repeat_2(small, width / 2, cb_wide);
+                    k.gather(from + nc, nc16, c_lanes, small);
+                    k.repeat_2(small, width / 2, cr_wide);
+                } else if (colour && !subsample) {
+                    const int16_t* from = c_blocks + (r & 7) * c_lanes + (r >> 3) * 2 * nc;
+                    k.gather(from, nc16, c_lanes, cb_wide);
+                    k.gather(from + nc, nc16, c_lanes, cr_wide);
+                }
+                if (y < 0 || y >= v.height) continue;
+                k.gather(y_blocks + (r & 7) * y_lanes + (r >> 3) * nb, nb16, y_lanes, luma_line);
+                if (colour) {
+                    k.ycc_to_rgb(luma_line + shift_x, cb_wide + shift_x, cr_wide + shift_x, v.row(y), v.channels, v.width,
+                                 pixels, out.row(y));
+                } else {
+                    k.y_to_gray(luma_line + shift_x, v.width, out.row(y));
+                }
+            }
+        }
+    }
+
+  private:
+    /// Repeats the first and last of the samples at [shift_x, shift_x + n) over the whole line.
+    void extend(int16_t* line, int64_t n, int64_t width) const {
+        for (int64_t i = 0; i < shift_x; ++i) line[i] = line[shift_x];
+        for (int64_t i = shift_x + n; i < width; ++i) line[i] = line[shift_x + n - 1];
+    }
+};
+
+/// Grid positions whose average takes away block edges: evenly spread over the block, no two in one row or column.
+const int kShifts[8][2] = {{0, 0}, {4, 4}, {2, 6}, {6, 2}, {1, 3}, {5, 7}, {3, 1}, {7, 5}};
+
+void run_dct(const ImageView& in, const MutableImageView& out, DctPass pass, int shifts, const Context& context) {
+    require_image(in, "image");
+    require_out(out, in.height, in.width, in.channels);
+    if (shifts != 1 && shifts != 2 && shifts != 4 && shifts != 8) {
+        throw Error(Code::unsupported, "shifts: must be 1, 2, 4 or 8, got " + std::to_string(shifts));
+    }
+    const Packed packed(in, &out);
+    const ImageView& v = packed.view();
+    const int64_t grain = std::max<int64_t>(1, (1 << 17) / (16 * v.samples_per_row()));
+    const auto once = [&](const MutableImageView& target) {
+        parallel_for(context, (v.height + pass.shift_y + 15) / 16, grain,
+                     [&](int64_t begin, int64_t end) { pass.run(v, target, begin, end); });
+    };
+    if (shifts == 1) return once(out);
+    const int64_t n = v.samples_per_row();
+    const std::unique_ptr<uint16_t[]> sum(new uint16_t[static_cast<size_t>(n * v.height)]());
+    const std::unique_ptr<uint8_t[]> one(new uint8_t[static_cast<size_t>(n * v.height)]);
+    const MutableImageView target(one.get(), v.height, v.width, v.channels);
+    for (int i = 0; i < shifts; ++i) {
+        pass.shift_x = kShifts[i][0];
+        pass.shift_y = kShifts[i][1];
+        once(target);
+        parallel_for(context, v.height, grain_rows(v), [&](int64_t begin, int64_t end) {
+            for (int64_t y = begin; y < end; ++y) {
+                pass.k.accumulate(target.row(y), n, sum.get() + y * n);
+                if (i == shifts - 1) pass.k.average(sum.get() + y * n, n, shifts, out.row(y));
+            }
+        });
+    }
+}
+
+}  // namespace
+
+void dct_quantise(const ImageView& in, const MutableImageView& out, int quality, bool subsample, int shifts,
+                  const Context& context) {
+    if (quality < 1 || quality > 100) {
+        throw Error(Code::unsupported, "quality: must be from 1 to 100, got " + std::to_string(quality));
+    }
+    const DctPass pass{*kernels().dct, quantise_tables(kLumaSteps, quality), quantise_tables(kChromaSteps, quality),
+                       subsample, true};
+    run_dct(in, out, pass, shifts, context);
+}
+
+void dct_shrink(const ImageView& in, const MutableImageView& out, double threshold, int shifts, const Context& context) {
+    if (!(threshold >= 0.0 && threshold <= 1024.0)) {
+        throw Error(Code::unsupported, "threshold: must be from 0 to 1024, got " + std::to_string(threshold));
+    }
+    const DctPass pass{*kernels().dct, shrink_tables(threshold), shrink_tables(threshold), false, false};
+    run_dct(in, out, pass, shifts, context);
+}
+
+}  // namespace og

@@ -1,0 +1,154 @@
+#include <cmath>
+#include <vector>
+
+#include "door.hpp"
+#include "kernels/kernels.hpp"
+#include "ondevice_guard/backend.hpp"
+#include "ondevice_guard/purify.hpp"
+
+namespace og {
+namespace {
+
+void require_range(bool good, const char* name, const char* range, double got) {
+    if (!good) throw Error(Code::unsupported, std::string(name) + ": must be " + range + ", got " + std::to_string(got));
+}
+
+/// Rows handled with one set of scratch planes.
+constexpr int64_t kStrip = 32;
+
+/// The disc of radius r, as OpenCV takes it; taps in raster order, padded to whole groups with weightless ones.
+struct Disc {
+    std::vector<int64_t> offset;
+    std::vector<int16_t> spatial;
+
+    Disc(int radius, double sigma_space, int64_t stride) {
+        for (int dy = -radius; dy <= radius; ++dy) {
+            for (int dx = -radius; dx <= radius; ++dx) {
+                const int squared = dx * dx + dy * dy;
+                if (squared > radius * radius) continue;
+                offset.push_back(dy * stride + dx);
+                const double weight = std::exp(-squared / (2.0 * sigma_space * sigma_space));
+                spatial.push_back(static_cast<int16_t>(64.0 * weight + 0.5));
+            }
+        }
+        while (offset.size() % kBilateralGroup) {
+            offset.push_back(0);
+            spatial.push_back(0);
+        }
+    }
+};
+
+}  // namespace
+
+void bilateral(const ImageView& in, const MutableImageView& out, int radius, double sigma_color, double sigma_space,
+               const Context& context) {
+    require_image(in, "image");
+    require_out(out, in.height, in.width, in.channels);
+    require_range(radius >= 1 && radius <= 8, "radius", "from 1 to 8", radius);
+    require_range(sigma_color >= 1.0 && sigma_color <= 1000.0, "sigma_color", "from 1 to 1000", sigma_color);
+    require_range(sigma_space >= 0.5 && sigma_space <= 1000.0, "sigma_space", "from 0.5 to 1000", sigma_space);
+    const EdgeKernels& k = *kernels().edge;
+    const Packed packed(in, &out);
+    const ImageView& v = packed.view();
+    const int64_t stride = (v.width + 2 * radius + 31) & ~static_cast<int64_t>(31), rows = kStrip + 2 * radius;
+    const int colours = v.channels == 1 ? 1 : 3;
+
+    const Disc disc(radius, sigma_space, stride);
+    BilateralTaps taps{};
+    taps.offset = disc.offset.data();
+    taps.spatial = disc.spatial.data();
+    taps.count = static_cast<int>(disc.offset.size());
+    const double reach = std::sqrt(32.0) * sigma_color;  // exp(-16): weighs nothing
+    const int most = 255 * colours;
+    taps.limit = static_cast<int16_t>(std::min<double>(most, std::floor(reach)));
+    taps.scale = 1;
+    while (taps.limit * taps.scale * 2 <= 32767) taps.scale = static_cast<int16_t>(taps.scale * 2);
+    double factor = 32768.0 * 32768.0 / (2.0 * reach * taps.scale);
+    factor = std::min(factor, 16383.0 * 32768.0 / (taps.limit * taps.scale));  // keeps the square below one
+    taps.factor = static_cast<int16_t>(std::min(32767.0, std::floor(factor)));
+
+    parallel_for(context, v.height, std::max<int64_t>(8, grain_rows(v, 1 << 13)), [&](int64_t begin, int64_t end) {
+        const Scratch scratch(static_cast<size_t>(colours * rows * stride) * sizeof(int16_t) +
+                              static_cast<size_t>(5 * v.width) * sizeof(uint32_t));
+        uint32_t* sums = scratch.as<uint32_t>();
+        uint32_t* pixels = sums + 4 * v.width;
+        int16_t* base = reinterpret_cast<int16_t*>(pixels + v.width) + radius;
+        for (int64_t top = begin; top < end; top += kStrip) {
+            const int64_t bottom = std::min(top + kStrip, end);
+            for (int64_t y = top - radius; y < bottom + radius; ++y) {
+                int16_t* to[3];
+                for (int c = 0; c < colours; ++c) to[c] = base + (c * rows + (y - top + radius)) * stride;
+                k.planes(v.row(mirror(y, v.height)), v.channels, v.width, radius, pixels, to);
+            }
+            for (int64_t y = top; y < bottom; ++y) {
+                const int16_t* from[3];
+                for (int c = 0; c < colours; ++c) from[c] = base + (c * rows + (y - top + radius)) * stride;
+                k.bilateral_row(from, v.channels, v.width, taps, sums, v.row(y), out.row(y));
+            }
+        }
+    });
+}
+
+void guided(const ImageView& in, const MutableImageView& out, int radius, double eps, const Context& context) {
+    require_image(in, "image");
+    require_out(out, in.height, in.width, in.channels);
+    require_range(radius >= 1 && radius <= 16, "radius", "from 1 to 16", radius);
+    require_range(eps >= 1e-3 && eps <= 1e6, "eps", "from 0.001 to 1000000", eps);
+    const EdgeKernels& k = *kernels().edge;
+    const Packed packed(in, &out);
+    const ImageView& v = packed.view();
+    const int64_t n = v.samples_per_row(), step = v.channels, pad = radius * step, wide = n + 2 * pad;
+    const int taps = 2 * radius + 1, count = taps * taps;
+    // Both box means run as exact integer column sums, so that the cut into chunks cannot show.
+    parallel_for(context, v.height, std::max<int64_t>(8 * radius, grain_rows(v)), [&](int64_t begin, int64_t end) {
+        const Scratch scratch(static_cast<size_t>((4 + 2 * (taps + 1) + 2) * wide) * sizeof(int32_t));
+        int32_t *s1 = scratch.as<int32_t>(), *s2 = s1 + wide, *ta = s2 + wide, *tb = ta + wide;
+        int32_t* ring = tb + wide;  // rows of (a, b) for the lines of a window
+        const auto terms = [&](int64_t y) { return ring + ((y % (taps + 1) + taps + 1) % (taps + 1)) * 2 * wide; };
+        const auto extend = [&](int32_t* p) {  // p: `wide` words, the middle n filled
+            for (int64_t i = 0; i < radius; ++i) {
+                for (int64_t c = 0; c < step; ++c) {
+                    p[i * step + c] = p[pad + mirror(i - radius, v.width) * step + c];
+                    p[pad + n + i * step + c] = p[pad + mirror(v.width + i, v.width) * step + c];
+                }
+            }
+        };
+        int64_t held = INT64_MIN;  // window of s1, s2 is centred on this line
+        const auto make = [&](int64_t y) {  // (a, b) of line y (mirrored), into the ring
+            const int64_t line = mirror(y, v.height);
+            if (line == held + 1) {
+                k.sums_u8(v.row(mirror(line + radius, v.height)), v.row(mirror(line - radius - 1, v.height)), n, s1 + pad, s2 + pad);
+            } else if (line != held) {
+                std::memset(s1, 0, static_cast<size_t>(2 * wide) * sizeof(int32_t));
+                for (int64_t i = line - radius; i <= line + radius; ++i) k.sums_u8(v.row(mirror(i, v.height)), nullptr, n, s1 + pad, s2 + pad);
+            }
+            held = line;
+            extend(s1);
+            extend(s2);
+            k.window(s1, n, step, taps, ta);
+            k.window(s2, n, step, taps, tb);
+            k.guided_terms(ta, tb, n, count, static_cast<float>(eps), terms(y) + pad, terms(y) + wide + pad);
+        };
+        int32_t *sa = ring + 2 * (taps + 1) * wide, *sb = sa + wide;  // column sums of the second mean
+        std::memset(sa, 0, static_cast<size_t>(2 * wide) * sizeof(int32_t));
+        for (int64_t y = begin - radius; y < begin + radius; ++y) {
+            make(y);
+            k.sums_i32(terms(y) + pad, nullptr, n, sa + pad);
+            k.sums_i32(terms(y) + wide + pad, nullptr, n, sb + pad);
+        }
+        for (int64_t y = begin; y < end; ++y) {
+            make(y + radius);
+            const int32_t* fresh = terms(y + radius);
+            const int32_t* stale = y == begin ? nullptr : terms(y - radius - 1);
+            k.sums_i32(fresh + pad, stale ? stale + pad : nullptr, n, sa + pad);
+            k.sums_i32(fresh + wide + pad, stale ? stale + wide + pad : nullptr, n, sb + pad);
+            extend(sa);
+            extend(sb);
+            k.window(sa, n, step, taps, ta);
+            k.window(sb, n, step, taps, tb);
+            k.guided_out(v.row(y), ta, tb, n, count, out.row(y));
+        }
+    });
+}
+
+}  // namespace og
