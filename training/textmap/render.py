@@ -332,6 +332,10 @@ class Composer:
         self.photos, self.boxes, self.layers = photos, boxes, layers
         self.rng = np.random.default_rng(seed)
         self.ease = 0.0  # share of overlays that are kept opaque and plain: learning starts with what can be seen
+        # small print is what attacks and documents are made of, and what the map learns last
+        size = np.minimum(layers["size"], 100)
+        self.chance = np.cumsum(np.where(size <= 34, 1.0, 0.3))
+        self.chance /= self.chance[-1]
         self.grain = self.rng.normal(0, 1, (2 * SIDE, 2 * SIDE, 3)).astype(np.float32)
         self.pool: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
@@ -410,10 +414,10 @@ class Composer:
         core_known = sure < 20
         weight = (unsure < 20).astype(np.float32)
         angle = np.full((small, small), np.nan, np.float32)
-        count = int(rng.choice([0, 1, 2, 3], p=[0.12, 0.48, 0.26, 0.14]))
+        count = int(rng.choice([0, 1, 2, 3], p=[0.1, 0.34, 0.3, 0.26]))
         plan = []
         for _ in range(count):
-            i = int(rng.integers(len(self.layers["mask"])))
+            i = int(np.searchsorted(self.chance, rng.random()))
             plan.append(
                 (
                     i,

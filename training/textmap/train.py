@@ -104,7 +104,7 @@ class Replay:
     """Composed samples, each used `uses` times: turned by quarters, inverted, channels swapped (composing costs as much
     as a training step, these cost nothing)."""
 
-    def __init__(self, composer: render.Composer, size: int = 1536, uses: int = 3) -> None:
+    def __init__(self, composer: render.Composer, size: int = 1536, uses: int = 4) -> None:
         self.composer, self.size, self.uses = composer, size, uses
         self.kept: list[dict] = []
         self.rng = np.random.default_rng(composer.rng.integers(1 << 32))
@@ -196,7 +196,7 @@ def train(args: argparse.Namespace) -> None:
     }
     composer = render.Composer(*render.load_photos(data, "train"), layers, args.seed)
     held = render.Composer(*render.load_photos(data, "test"), dict(np.load(render.CACHE / "layers_test_0.npz")), 7)
-    checks = [collate([held.sample() for _ in range(32)]) for _ in range(4)]
+    checks = [collate([held.sample() for _ in range(32)]) for _ in range(2)]
     replay = Replay(composer)
     net = TextMap().to(memory_format=torch.channels_last)
     if args.resume:
@@ -211,8 +211,8 @@ def train(args: argparse.Namespace) -> None:
         progress = (time.time() - start) / 60 / args.minutes
         if progress >= 1:
             break
-        composer.ease = max(0.0, 0.85 - 2.5 * progress)
-        rate = args.lr * min(1, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        composer.ease = max(0.0, args.ease - 2.5 * progress)
+        rate = args.lr * min(1, (step + 1) / (60 if args.resume else 200)) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         for g in opt.param_groups:
             g["lr"] = rate
         t = time.time()
@@ -231,7 +231,7 @@ def train(args: argparse.Namespace) -> None:
         with torch.no_grad():
             for a, b in zip(mean.state_dict().values(), net.state_dict().values(), strict=True):
                 a.lerp_(b, 1 - keep) if a.is_floating_point() else a.copy_(b)
-        if step % 500 == 0 or (step < 200 and step % 50 == 0):
+        if step % 250 == 0:
             spent = time.time() - start
             row = {
                 "step": step,
@@ -244,6 +244,7 @@ def train(args: argparse.Namespace) -> None:
             }
             if step % 500 == 0:
                 row |= evaluate(mean, checks)
+            if step % 250 == 0:
                 torch.save(
                     {
                         "net": mean.state_dict(),
@@ -273,6 +274,7 @@ def main() -> None:
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--batch", type=int, default=12)
     ap.add_argument("--lr", type=float, default=2e-3)
+    ap.add_argument("--ease", type=float, default=0.85)
     ap.add_argument("--run")
     ap.add_argument("--resume")
     args = ap.parse_args()
