@@ -33,6 +33,11 @@ MODEL = "textmap_v1"
 MAX_PIXELS = 4_000_000
 #: Edges that models reduce to (views.PROFILES and their common variants); a scaling attack aims at one of them.
 TARGETS = (224, 256, 299, 336, 384, 448, 512)
+#: A sampling grid counts from here on. 50 attacks at ratios 3 and 4: log_ratio >= .54, z >= 31; photographs, documents:
+#: log_ratio <= .4 or z <= 12 (see cpp/include/ondevice_guard/signal.hpp for both).
+GRID_RATIO, GRID_Z = 0.4, 18.0
+#: Regions reach beyond the line by this share of its height, so that nothing of a letter is left when they are filled.
+GROW = 0.08
 #: Lines below this are not worth a strip for the line reader.
 READ_FLOOR = 0.25
 #: Lines read in one view: a page of a book has about fifty.
@@ -77,14 +82,18 @@ class Lines:
         return np.hypot(*(self.quads[:, 3] - self.quads[:, 0]).T)
 
     def weight(self) -> Floats:
-        """How much each line counts as writing: sureness times how line-like it is (aspect, up to twelve letters' worth)."""
+        """How much each line counts as writing: sureness times how line-like it is (aspect, up to 12)."""
         aspect = np.minimum(self.length / np.maximum(self.height, 1), 12)
         tall = self.height > 0.4 * max(self.view.pixels.shape[:2])
         return (self.core * self.text * self.fill * np.maximum(aspect - 0.8, 0) * ~tall).astype(np.float32)
 
-    def in_original(self) -> list[Quad]:
-        """Quadrilaterals in the original's pixels."""
-        return [self.view.to_original(tuple((float(x), float(y)) for x, y in q)) for q in self.quads]  # type: ignore[arg-type]
+    def in_original(self, grow: float = 0.0) -> list[Quad]:
+        """Quadrilaterals in the original's pixels, their sides moved outwards by a share of the line's height."""
+        along = (self.quads[:, 1] - self.quads[:, 0]) / np.maximum(self.length, 1e-3)[:, None]
+        down = (self.quads[:, 3] - self.quads[:, 0]) / np.maximum(self.height, 1e-3)[:, None]
+        by = grow * self.height[:, None]
+        corners = np.stack([-along - down, along - down, along + down, down - along], 1) * by[:, None]
+        return [self.view.to_original(tuple((float(x), float(y)) for x, y in q)) for q in self.quads + corners]  # type: ignore[arg-type]
 
 
 class LineReader(Protocol):
@@ -180,7 +189,7 @@ class TypographicDetector:
         ]
 
     def lines(self, views: Iterable[View]) -> list[Lines]:
-        """Run the text map over views, those of one shape in one batch, and return the lines of each in the order given."""
+        """Run the text map, views of one shape in one batch, and return the lines of each view in the order given."""
         looked = [_reduced(v, self._threads) for v in views]
         inputs = [_core.typographic.patches(v.pixels, threads=self._threads) for v in looked]
         maps: list[Pixels | None] = [None] * len(inputs)
@@ -216,7 +225,7 @@ class TypographicDetector:
             score,
             why,
             self._model.name,
-            tuple(keep.in_original()),
+            tuple(keep.in_original(GROW)),
             best.view.name,
             detail={"lines": len(keep)},
         )
@@ -247,7 +256,7 @@ class TypographicDetector:
             score,
             why,
             self._model.name,
-            tuple(keep.in_original()),
+            tuple(keep.in_original(GROW)),
             best.view.name,
             detail={"lines": len(keep)},
         )
@@ -267,28 +276,40 @@ class TypographicDetector:
             self._probability("scaling", evidence),
             why,
             self._model.name,
-            tuple(keep.in_original()),
+            tuple(keep.in_original(GROW)),
             lines.view.name,
         )
 
     def _aliased(self, original: Lines) -> tuple[Lines, float] | None:
-        """Look at the picture through the naive reductions that differ most from an honest one of the same size.
+        """Look at the picture through the naive reductions that its sampling grid, if it has one, was made for.
 
         Returns:
-            The lines that only the naive one shows (not the honest one, not the picture itself: small print looks
-            different in every reduction), and their evidence; None for pictures that hold no such reduction.
+            The lines that only the naive reduction shows (not an honest one of the same size, not the picture itself:
+            small print looks different in every reduction), and their evidence; None for pictures without such a grid.
         """
         pixels = original.view.pixels
         h, w = pixels.shape[:2]
-        pairs = []
-        for kernel, antialias, th, tw in _suspects(pixels, self._threads):
-            scale = (w / tw * original.view.scale[0], h / th * original.view.scale[1])
-            naive = _core.views.resize(pixels, th, tw, kernel, antialias=antialias, threads=self._threads)
-            fair = _core.views.resize(pixels, th, tw, "area", antialias=True, threads=self._threads)
-            pairs += [View(f"{kernel}-{tw}x{th}", naive, scale), View("area", fair, scale)]
+        grid = _core.signal.sampling_grid(pixels, threads=self._threads)
+        if grid.log_ratio < GRID_RATIO or grid.z < GRID_Z:
+            return None
+        th, tw = (_snapped(n * f) for n, f in ((h, grid.frequency_y), (w, grid.frequency_x)))
+        scale = (w / tw * original.view.scale[0], h / th * original.view.scale[1])
+        views = [
+            View(
+                f"{name} {tw}x{th}",
+                _core.views.resize(pixels, th, tw, kernel, antialias=antialias, threads=self._threads),
+                scale,
+            )
+            for name, kernel, antialias in (
+                ("area", "area", True),
+                ("nearest (Pillow)", "nearest", True),
+                ("nearest (OpenCV)", "nearest", False),
+                ("bilinear (OpenCV)", "bilinear", False),
+            )
+        ]
+        honest, *naive = self.lines(views)
         best: tuple[Lines, float] | None = None
-        found = self.lines(pairs)
-        for shown, honest in zip(found[::2], found[1::2], strict=True):
+        for shown in naive:
             only = np.minimum(_unmatched(shown, honest), _unmatched(shown, original))
             evidence = float((shown.weight() * only).sum())
             if best is None or evidence > best[1]:
@@ -330,7 +351,7 @@ class TypographicDetector:
                     score,
                     why,
                     ", ".join(self.models),
-                    tuple(keep.in_original()),
+                    tuple(keep.in_original(GROW)),
                     s.view.name,
                     detail={"lines": len(lines)},
                 )
@@ -391,55 +412,7 @@ def _faintness(lines: Lines, threads: int) -> Floats:
     return np.array(out, np.float32)
 
 
-def _suspects(pixels: Pixels, threads: int) -> list[tuple[str, bool, int, int]]:
-    """Return up to two reductions (kernel, antialias, height, width) that read pixels unlike their surroundings.
-
-    A scaling attack changes just the pixels that one reduction reads, so the picture sampled there differs from its
-    local mean more than the picture sampled for other sizes does. Compared is the 98th percentile of that difference
-    on the green channel (writing covers a few per cent of a picture), over the median of all sizes for the kernel.
-    """
-    h, w = pixels.shape[:2]
-    shapes = []
-    for side in TARGETS:
-        for th, tw in dict.fromkeys([(side, side), (side * h // min(h, w), side * w // min(h, w))]):
-            # below a ratio of about 2 every pixel is read, and nothing can hide
-            if min(h / th, w / tw) >= 1.9 and th * tw <= 2 * side * side:
-                shapes.append((th, tw))
-    if not shapes:
-        return []
-    green = np.ascontiguousarray(pixels[..., 1])
-    mean = _core.views.resize(green, (h + 3) // 4, (w + 3) // 4, "area", antialias=True, threads=threads).astype(
-        np.int16
-    )
-    scores: dict[str, list[float]] = {"nearest": [], "corner": [], "bilinear": []}
-    for th, tw in shapes:
-        i, j = np.arange(0, th, 2), np.arange(0, tw, 2)  # every other sample is plenty for a percentile
-        at = {
-            "nearest": (((i + 0.5) * h / th).astype(int), ((j + 0.5) * w / tw).astype(int), 0),  # Pillow
-            "corner": (i * h // th, j * w // tw, 0),  # OpenCV's nearest
-            "bilinear": (((i + 0.5) * h / th - 0.5).astype(int), ((j + 0.5) * w / tw - 0.5).astype(int), 1),
-        }
-        for kernel, (y, x, step) in at.items():
-            taps = green[np.ix_(y, x)].astype(np.int16)
-            if step:
-                taps += green[np.ix_(np.minimum(y + 1, h - 1), np.minimum(x + 1, w - 1))]
-                taps >>= 1
-            gap = np.abs(taps - mean[np.ix_(np.minimum(y // 4, len(mean) - 1), np.minimum(x // 4, mean.shape[1] - 1))])
-            scores[kernel].append(float(np.percentile(gap, 98)))
-    usual = {kernel: float(np.median(v)) for kernel, v in scores.items()}
-    ranked = sorted(
-        (
-            (v / (usual[kernel] + 4), v, kernel, shape)
-            for kernel, vs in scores.items()
-            for v, shape in zip(vs, shapes, strict=True)
-        ),
-        key=lambda t: -t[0],
-    )
-    names = {"nearest": ("nearest", True), "corner": ("nearest", False), "bilinear": ("bilinear", False)}
-    chosen: list[tuple[str, bool, int, int]] = []
-    for _, gap, kernel, shape in ranked:
-        if gap >= 10 and all(shape != c[2:] for c in chosen):  # 10 grey levels: fainter than any legible payload
-            chosen.append((*names[kernel], *shape))
-        if len(chosen) == 2:
-            break
-    return chosen
+def _snapped(size: float) -> int:
+    """Return the edge of TARGETS within 5 % of an estimated one (the grid's frequency is that coarse), else itself."""
+    near = min(TARGETS, key=lambda t: abs(t - size))
+    return near if abs(near - size) <= 0.05 * near else max(16, round(size))
