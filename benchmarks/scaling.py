@@ -8,8 +8,8 @@ attack itself. A payload *shows* in a view when its matched filter (correlation 
 high-passed payload) exceeds every value that clean photographs reach under the same kernels and sizes. Opacity is
 the regression coefficient of the same two pictures.
 
-`in_plain_sight`: the payload has at least half its opacity when the attack is averaged over the kernel's period, which is
-what a person sees: a kernel with as many taps as the ratio leaves no pixel untouched, and its "attack" is an overlay.
+`in_plain_sight`: the payload has at least half its opacity when the attack is averaged over the kernel's period, which
+is what a person sees: a kernel with as many taps as the ratio spares no pixel, and its "attack" is an overlay.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ondevice_guard.types import Image, Plan
 
 RATIOS = (2, 3, 4, 5, 6, 7, 8)
 STRENGTHS = (1.0, 0.5, 0.25, 0.1)
-PROFILES = ("clip-336", "siglip-384", "qwen2-vl", "llama.cpp", "opencv-224", "opencv-336", "nearest-336", "generic")
+PROFILES = ("clip-224", "clip-336", "llama.cpp", "opencv-224", "opencv-336", "nearest-336", "generic")
 Floats = npt.NDArray[np.float64]
 
 
@@ -64,24 +64,41 @@ def high_pass(plane: npt.NDArray[np.generic]) -> Floats:
     return np.asarray(grey - mean)
 
 
-def matched(view: npt.NDArray[np.generic], wanted: npt.NDArray[np.generic]) -> tuple[float, float]:
-    """Return (correlation, opacity) of `wanted` in `view`."""
-    a, b = high_pass(view), high_pass(wanted)
-    product = float((a * b).sum())
-    return product / float(np.sqrt((a * a).sum() * (b * b).sum()) + 1e-9), product / float((b * b).sum() + 1e-9)
+def matched(view: npt.NDArray[np.generic], wanted: Floats) -> tuple[float, float]:
+    """Return (correlation, opacity) of a high-passed payload in a view."""
+    a = high_pass(view)
+    product, power = float((a * wanted).sum()), float((wanted * wanted).sum())
+    return product / float(np.sqrt((a * a).sum() * power) + 1e-9), product / (power + 1e-9)
 
 
 def area(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     return np.asarray(pil.fromarray(pixels).resize((size[1], size[0]), pil.Resampling.BOX))
 
 
-def seen(pixels: npt.NDArray[np.uint8], hidden: npt.NDArray[np.uint8]) -> dict[str, float]:
-    """Matched filter under the three kernels at the payload's size and in the views of known models."""
-    size = (hidden.shape[0], hidden.shape[1])
-    out = {kernel: matched(attacks.downscale(pixels, size, kernel), hidden)[0] for kernel in attacks.KERNELS}
-    spread = np.asarray(pil.fromarray(hidden).resize((pixels.shape[1], pixels.shape[0]), pil.Resampling.BICUBIC))
-    ours, theirs = (views.build(Image(pixels=p), PROFILES) for p in (pixels, spread))
-    return out | {name: matched(ours[name].pixels, theirs[name].pixels)[0] for name in PROFILES}
+class Target:
+    """A payload for one photograph and ratio, and what it would look like in every view."""
+
+    def __init__(self, photo: npt.NDArray[np.uint8], ratio: int) -> None:
+        self.size = (photo.shape[0] // ratio, photo.shape[1] // ratio)
+        self.pixels = payload(*self.size)
+        self.high = high_pass(self.pixels)
+        spread = pil.fromarray(self.pixels).resize((photo.shape[1], photo.shape[0]), pil.Resampling.BICUBIC)
+        self.views = {name: high_pass(view) for name, view in profile_views(np.asarray(spread)).items()}
+
+    def seen(self, pixels: npt.NDArray[np.uint8]) -> dict[str, float]:
+        """Matched filter under the three kernels at the payload's size and in the views of known models."""
+        out = {
+            kernel: matched(attacks.downscale(pixels, self.size, kernel), self.high)[0] for kernel in attacks.KERNELS
+        }
+        return out | {name: matched(view, self.views[name])[0] for name, view in profile_views(pixels).items()}
+
+    def opacity(self, pixels: npt.NDArray[np.uint8], kernel: str) -> float:
+        return matched(attacks.downscale(pixels, self.size, kernel), self.high)[1]
+
+
+def profile_views(pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.uint8]]:
+    built = views.build(Image(pixels=pixels), PROFILES)
+    return {name: built[name].pixels for name in PROFILES}
 
 
 def main() -> None:
@@ -101,36 +118,32 @@ def main() -> None:
     everything = [p for part in ("train", "test") for p in assets.photos(data, part)]
     clean_scores = np.array([score(decode.decode(p.read_bytes()).pixels) for p in everything])
 
-    chosen = [p for p in assets.photos(data, "test")][:: max(1, len(assets.photos(data, "test")) // options.photos)]
-    chosen = chosen[: options.photos]
+    part = assets.photos(data, "test")
+    chosen = part[:: max(1, len(part) // options.photos)][: options.photos]
     photos = [decode.decode(p.read_bytes()).pixels for p in chosen]
+    targets = {(i, ratio): Target(pixels, ratio) for i, pixels in enumerate(photos) for ratio in RATIOS}
     null: dict[str, float] = {}
-    for pixels in photos:
-        for ratio in RATIOS:
-            hidden = payload(pixels.shape[0] // ratio, pixels.shape[1] // ratio)
-            for name, value in seen(pixels, hidden).items():
-                null[name] = max(null.get(name, 0.0), abs(value))
+    for (i, _), target in targets.items():
+        for name, value in target.seen(photos[i]).items():
+            null[name] = max(null.get(name, 0.0), abs(value))
 
     rows = []
     for kernel in attacks.KERNELS:
         for ratio in RATIOS:
             for strength in STRENGTHS:
-                found, plain, left, opacity, changed, before = [], [], [], [], [], []
-                for pixels in photos:
-                    hidden = payload(pixels.shape[0] // ratio, pixels.shape[1] // ratio)
-                    size = (hidden.shape[0], hidden.shape[1])
-                    attack = attacks.image_scaling(pixels, hidden, kernel, strength, steps=4)
+                found, plain, left, opacity, before = [], [], [], [], []
+                for i, pixels in enumerate(photos):
+                    target = targets[i, ratio]
+                    attack = attacks.image_scaling(pixels, target.pixels, kernel, strength, steps=4)
                     found.append(score(attack))
                     handed = sanitize.apply(attack, Plan(descale=found[-1] >= threshold))
-                    carried = matched(attacks.downscale(attack, size, kernel), hidden)[1]
-                    base = matched(attacks.downscale(pixels, size, kernel), hidden)[1]
-                    by_eye = matched(area(attack, size), hidden)[1] - matched(area(pixels, size), hidden)[1]
+                    carried, base = target.opacity(attack, kernel), target.opacity(pixels, kernel)
+                    by_eye = matched(area(attack, target.size), target.high)[1]
+                    by_eye -= matched(area(pixels, target.size), target.high)[1]
                     plain.append(by_eye >= 0.5 * (carried - base))
-                    shows = [name for name, value in seen(handed, hidden).items() if abs(value) > null[name]]
-                    left.append(shows)
+                    left.append([name for name, value in target.seen(handed).items() if abs(value) > null[name]])
                     before.append(carried)
-                    opacity.append(matched(attacks.downscale(handed, size, kernel), hidden)[1])
-                    changed.append(float((handed != pixels).any(-1).mean()))
+                    opacity.append(target.opacity(handed, kernel))
                 hidden_ones = [i for i, p in enumerate(plain) if not p]
                 rows.append(
                     {

@@ -8,9 +8,12 @@ bytes, and never sees a size that was not accepted before.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import os
 import re
+import threading
 import time
 import warnings
 import zlib
@@ -82,7 +85,8 @@ def decode(data: bytes | bytearray | memoryview, limits: Limits | None = None, *
     pixels, alpha, rewritten = _guarded(lambda: _expand(image, report.bit_depth), report.format)
     pixels, converted = _to_srgb(pixels, image, carriers, report, findings)
     thumbnail = _thumbnail(data, report, deadline, findings)
-    pixels, alpha = _orient(pixels, report.orientation), None if alpha is None else _orient(alpha, report.orientation)
+    pixels = _orient(pixels, report.orientation)
+    alpha = _opaque_to_none(None if alpha is None else _orient(alpha, report.orientation))
     if thumbnail is not None:
         thumbnail = _orient(thumbnail, report.orientation)
 
@@ -95,7 +99,7 @@ def decode(data: bytes | bytearray | memoryview, limits: Limits | None = None, *
         findings.append(_finding("extra_frames", 1 - 1 / report.frames, why, frames=report.frames))
     return Image(
         pixels=_frozen(pixels),
-        alpha=None if alpha is None else _frozen(alpha),
+        alpha=alpha,
         format=report.format,
         frames=report.frames,
         thumbnail=None if thumbnail is None else _frozen(thumbnail),
@@ -201,9 +205,32 @@ def _load(data: bytes, name: str, deadline: float) -> PILImage.Image:
 
     if name != "tiff":  # what the other decoders warn about was cut out, so the process-wide filters stay untouched
         return _guarded(load, name)  # type: ignore[no-any-return]
-    with warnings.catch_warnings():
+    with _tiff_lock, warnings.catch_warnings(), _silent_stderr():
         warnings.simplefilter("ignore")
         return _guarded(load, name)  # type: ignore[no-any-return]
+
+
+_tiff_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Send file descriptor 2 to nowhere: libtiff writes its complaints there and Pillow does not stop it.
+
+    The descriptor belongs to the whole process, which is why this is done for TIFF alone, which has to be asked for.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed by the host
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _expand(image: PILImage.Image, bit_depth: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None, bool]:

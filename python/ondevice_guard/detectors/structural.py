@@ -69,28 +69,30 @@ class StructuralDetector:
         A preview of the same picture has r above 0.95 even when sharpened or recompressed; unrelated photographs reach
         0.5, because subjects sit in the middle.
         """
-        preview = _trim_bars(_luma(thumbnail))
-        # Cropped previews exist, stretched ones do not: when the shapes differ by a tenth, compare the centre crop too.
+        whole = _luma(thumbnail)
         height, width = pixels.shape[:2]
         picture = _luma(pixels[:: max(1, height // 480), :: max(1, width // 480)])
-        ratio = (preview.shape[1] / preview.shape[0]) / (width / height)
-        candidates = [picture]
-        if not 0.9 < ratio < 1.1:
-            h, w = picture.shape
-            keep_h, keep_w = (h, max(1, round(w * ratio))) if ratio < 1 else (max(1, round(h / ratio)), w)
-            top, left = (h - keep_h) // 2, (w - keep_w) // 2
-            candidates.append(picture[top : top + keep_h, left : left + keep_w])
-        r = max(_similarity(_cells(preview, 24), _cells(c, 24)) for c in candidates)
-        why = f"The embedded preview and the picture correlate by {r:.2f}."
+        best = 0.0
+        for preview in (whole, _trim_bars(whole)):
+            # Cropped previews exist, stretched ones do not: when the shapes differ, the centre crop is compared too.
+            candidates = [picture]
+            ratio = (preview.shape[1] / preview.shape[0]) / (width / height)
+            if not 0.95 < ratio < 1.05:
+                h, w = picture.shape
+                keep_h, keep_w = (h, max(1, round(w * ratio))) if ratio < 1 else (max(1, round(h / ratio)), w)
+                top, left = (h - keep_h) // 2, (w - keep_w) // 2
+                candidates.append(picture[top : top + keep_h, left : left + keep_w])
+            best = max(best, *(_similarity(_cells(preview, 24), _cells(c, 24)) for c in candidates))
+        why = f"The embedded preview and the picture correlate by {best:.2f}."
         size = {"width": int(thumbnail.shape[1]), "height": int(thumbnail.shape[0])}
-        return self._finding("thumbnail_mismatch", 2 - 2 * r, why, **size)
+        return self._finding("thumbnail_mismatch", 2 - 2 * best, why, **size)
 
     def _alpha(self, pixels: Pixels, alpha: Pixels) -> Finding:
         """Score how much structure a viewer that drops alpha sees and one that composites does not, or the reverse.
 
-        Edges are differences to the right and lower neighbour above 24 of 255. `hidden` is the share of the picture's
-        edges where alpha is below 16: an ordinary cut-out leaves a flat colour there. `inside` is the share of edges of
-        alpha that lie where the colours are flat and alpha is partial: a picture drawn in alpha alone.
+        Edges are differences above 24 of 255 to the third pixel to the right or below. `hidden` is the share of the
+        picture's edges where alpha is below 16: an ordinary cut-out leaves a flat colour there. `inside` is the share of
+        edges of alpha that lie where the colours are flat and alpha is partial: a picture drawn in alpha alone.
         """
         # Every n-th pixel of a large picture is enough, and keeps this in the milliseconds.
         step = max(1, round(math.sqrt(alpha.size / (1 << 20))))
@@ -99,7 +101,7 @@ class StructuralDetector:
         clear = cover < 16
         # Edges along the rim of the cut-out belong to the visible picture.
         deep = clear.copy()
-        for _ in range(2):
+        for _ in range(4):
             deep[1:] &= clear[:-1]
             deep[:-1] &= clear[1:]
             deep[:, 1:] &= clear[:, :-1]
@@ -109,8 +111,8 @@ class StructuralDetector:
         hidden = float(under.sum()) / max(int(edges_colour.sum()), 1) if under.sum() > 0.0005 * cover.size else 0.0
         partial = (cover > 8) & (cover < 247)
         both = partial.copy()  # an edge between two partial covers, not the rim of a translucent shape
-        both[:-1] &= partial[1:]
-        both[:, :-1] &= partial[:, 1:]
+        both[:-3] &= partial[3:]
+        both[:, :-3] &= partial[:, 3:]
         drawn = edges_cover & ~edges_colour & both
         all_edges = max(int((edges_colour | edges_cover).sum()), 1)
         inside = float(drawn.sum()) / all_edges if partial.mean() > 0.2 else 0.0
@@ -128,8 +130,8 @@ def _luma(pixels: Pixels) -> _Floats:
 
 def _edges(plane: _Floats) -> npt.NDArray[np.bool_]:
     edges = np.zeros(plane.shape, bool)
-    edges[:, :-1] |= np.abs(np.diff(plane, axis=1)) > 24
-    edges[:-1] |= np.abs(np.diff(plane, axis=0)) > 24
+    edges[:, :-3] |= np.abs(plane[:, 3:] - plane[:, :-3]) > 24
+    edges[:-3] |= np.abs(plane[3:] - plane[:-3]) > 24
     return edges
 
 
