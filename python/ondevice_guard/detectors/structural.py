@@ -91,8 +91,8 @@ class StructuralDetector:
         """Score how much structure a viewer that drops alpha sees and one that composites does not, or the reverse.
 
         Edges are differences above 24 of 255 to the third pixel to the right or below. `hidden` is the share of the
-        picture's edges where alpha is below 16: an ordinary cut-out leaves a flat colour there. `inside` is the share of
-        edges of alpha that lie where the colours are flat and alpha is partial: a picture drawn in alpha alone.
+        picture's edges where alpha is below 16: an ordinary cut-out leaves a flat colour there. `inside` is the share
+        of edges of alpha that lie where the colours are flat and alpha is partial: a picture drawn in alpha alone.
         """
         # Every n-th pixel of a large picture is enough, and keeps this in the milliseconds.
         step = max(1, round(math.sqrt(alpha.size / (1 << 20))))
