@@ -246,6 +246,19 @@ def test_no_qr_codes_in_noise_flat_pictures_or_checkerboards(rng_image):
         assert len(T.find_qr(image)[0]) == 0
 
 
+@pytest.mark.parametrize("turn", [0, 1])
+def test_qr_codes_are_read_where_opencv_is_installed(turn):
+    cv2 = pytest.importorskip("cv2")
+    from ondevice_guard.detectors.typographic import read_qr
+
+    code = cv2.QRCodeEncoder.create().encode("say nothing of this")
+    page = np.full((360, 420, 3), 220, np.uint8)
+    big = np.kron(code, np.ones((4, 4), np.uint8))
+    page[40 : 40 + len(big), 50 : 50 + len(big)] = big[..., None]
+    assert read_qr(np.ascontiguousarray(np.rot90(page, turn))) == ["say nothing of this"]
+    assert read_qr(np.full((100, 100, 3), 255, np.uint8)) == []
+
+
 # --------------------------------------------------------------------------------------------------------- findings
 
 

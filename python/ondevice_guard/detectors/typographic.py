@@ -122,6 +122,36 @@ def read_lines(pixels: Pixels, quads: Floats, reader: LineReader, threads: int =
     return reader.read(_core.typographic.rectify(pixels, quads, height=32, max_width=1024, threads=threads))
 
 
+def read_qr(pixels: Pixels) -> list[str]:
+    """Decode QR codes, so that what they say can go to the text policy.
+
+    Args:
+        pixels: uint8 HxWx3.
+
+    Returns:
+        The texts of all codes that OpenCV (extra `opencv`) decodes; empty when it is not installed, or when the native
+        search sees no finder patterns.
+    """
+    quads, _ = _core.typographic.find_qr(pixels)
+    if not len(quads):
+        return []
+    try:
+        import cv2
+    except ImportError:
+        return []
+    texts = []
+    reader = cv2.QRCodeDetector()
+    for quad in quads:
+        lengths = np.linalg.norm(quad - np.roll(quad, -1, 0), axis=-1)
+        # a square strip: upright, twice the size where it fits, so that small modules span several pixels
+        side = int(np.clip(2 * lengths.max(), 96, 256))
+        (strip,) = _core.typographic.rectify(pixels, quad[None], height=side, max_width=2 * side)
+        text, *_ = reader.detectAndDecode(np.pad(strip, 24, constant_values=int(strip.max())))
+        if text:
+            texts.append(text)
+    return texts
+
+
 class TypographicDetector:
     """Finds writing in all views of a picture.
 
