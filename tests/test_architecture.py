@@ -38,7 +38,7 @@ ALLOWED = {
 }
 #: Outside the corridor: they may use the guard and anything it is made of.
 OUTER = {"__init__", "__main__", "cli", "report", "batch", "serve", "messages", "evaluate", "integrations"}
-ONLY_IMPORTER = {"PIL": {"decode"}, "onnxruntime": {"runtime"}, "cv2": set(), "torch": set()}
+ONLY_IMPORTER = {"PIL": {"decode"}, "onnxruntime": {"runtime"}, "cv2": {"detectors"}, "torch": set()}
 HEAVY = ("PIL", "onnxruntime", "cv2", "torch")
 
 
