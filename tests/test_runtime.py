@@ -10,31 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx_toy import double
+
 from ondevice_guard import runtime
 from ondevice_guard.errors import ModelError
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    out = bytearray([number << 3 | 2])
-    size = len(payload)
-    while size >= 0x80:
-        out.append(size & 0x7F | 0x80)
-        size >>= 7
-    return bytes(out) + bytes([size]) + payload
-
-
-def _value_info(name: bytes) -> bytes:
-    shape = _field(1, b"\x08\x02")  # one dimension of size 2
-    return _field(1, name) + _field(2, _field(1, b"\x08\x01" + _field(2, shape)))
-
-
-def double(external: bool = False) -> bytes:
-    """An ONNX graph y = x + c with c = (1, 2), written by hand so that the test needs no onnx package."""
-    data = _field(13, _field(1, b"location") + _field(2, b"/etc/passwd")) + b"\x70\x01" if external else _field(9, np.float32([1, 2]).tobytes())
-    tensor = b"\x08\x02\x10\x01" + _field(8, b"c") + data
-    node = _field(1, b"x") + _field(1, b"c") + _field(2, b"y") + _field(4, b"Add")
-    graph = _field(1, node) + _field(2, b"g") + _field(5, tensor) + _field(11, _value_info(b"x")) + _field(12, _value_info(b"y"))
-    return b"\x08\x08" + _field(7, graph) + _field(8, b"\x10\x0d")
 
 
 def write(folder: Path, directory: str = "toy_v1", onnx: bytes | None = None, **changes: object) -> Path:

@@ -244,6 +244,23 @@ class Model:
                 return float(value)
         raise ModelError(f"{self.name}: no operating point for {kind!r} at rate {rate:g}")
 
+    def points(self, rate: float) -> dict[str, float]:
+        """Return kind → operating point for a false-positive rate: the recorded point at the largest rate that is not
+        above `rate`, else at the smallest recorded one (never more false alarms than asked for, where that is known)."""
+        result = {}
+        for kind, table in self.config.get("thresholds", {}).items():
+            rates = sorted((float(key), float(value)) for key, value in table.items())
+            below = [value for key, value in rates if key <= rate * (1 + 1e-9)]
+            if rates:
+                result[kind] = below[-1] if below else rates[0][1]
+        return result
+
+    @property
+    def tag(self) -> str:
+        """Version and the first characters of a checksum over all files, e.g. `"1+3f2a9c01"`."""
+        digest = hashlib.sha256("".join(f["sha256"] for _, f in sorted(self.config["files"].items())).encode())
+        return f"{self.config['version']}+{digest.hexdigest()[:8]}"
+
     def run(self, inputs: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str] | None = None) -> list[npt.NDArray[Any]]:
         """Run the graph once.
 

@@ -29,6 +29,9 @@ Row = dict[str, str]
 
 #: Benign sources that no model ever sees; thresholds and calibration come from them.
 BENIGN_HELD_OUT = ("fuzzyai_benign", "self_instruct_seed", "self_instruct_user", "t0_p3")
+#: Never trained on: t0_p3 mixes licences, and the documents of syn_doc_injection are its passages (a model that sees them
+#: only with orders inside takes every news article for an attack).
+LEFT_OUT = ("t0_p3", "syn_doc_injection")
 #: Attack sources held out: (source, label).
 ATTACK_HELD_OUT = (
     ("yanismiraoui", "injection"),
@@ -96,7 +99,7 @@ def split(rows: Sequence[Row], *, seed: int = 0) -> tuple[list[Row], list[Row]]:
             return len(own & known) > 0.25 * max(1, len(own))
         return False
 
-    train = [r for r in rows if not _held_out(r) and r["source"] != "t0_p3" and not leaks(r)]
+    train = [r for r in rows if not _held_out(r) and r["source"] not in LEFT_OUT and not leaks(r)]
     return train, held
 
 
@@ -161,6 +164,31 @@ def operating_point(benign: np.ndarray, rate: float) -> float:
     order = np.sort(benign)[::-1]
     allowed = int(len(order) * rate)
     return float(np.nextafter(order[allowed], np.inf))
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(z, -60, 60)))
+
+
+def platt(score: np.ndarray, truth: np.ndarray) -> tuple[float, ...]:
+    """Fit p = sigmoid(score @ a + b) with both classes weighted alike; returns (*a, b).
+
+    Args:
+        score: n or n x m.
+        truth: n, 0 or 1.
+    """
+    x = np.column_stack([score, np.ones(len(score))]).astype(np.float64)
+    w = np.where(truth > 0, 0.5 / max(1e-9, truth.mean()), 0.5 / max(1e-9, 1 - truth.mean()))
+    p = np.zeros(x.shape[1])
+    for _ in range(60):  # Newton with a little ridge
+        q = sigmoid(x @ p)
+        grad = x.T @ (w * (q - truth)) + 1e-3 * p
+        hess = (x * (w * q * (1 - q))[:, None]).T @ x + 1e-3 * np.eye(len(p))
+        step = np.linalg.solve(hess, grad)
+        p -= step
+        if np.abs(step).max() < 1e-8:
+            break
+    return tuple(float(v) for v in p)
 
 
 def judge(rows: Sequence[Row], scores: np.ndarray) -> dict[str, object]:

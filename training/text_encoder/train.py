@@ -274,7 +274,7 @@ def main() -> None:
     y, w = map(torch.from_numpy, texts.targets(rows))
     weight = texts.source_weights(rows)
     for i, (row, ids) in enumerate(zip(rows, tokens, strict=True)):
-        if row["source"] == "syn_doc_injection" and len(ids) > TRAIN_TOKENS - 2:
+        if row["source"] == "gen_doc_injection" and len(ids) > TRAIN_TOKENS - 2:
             w[i] *= 0.2  # the window may have missed the order
     mean = float(np.mean([min(len(t), TRAIN_TOKENS) for t in tokens]))
     print(json.dumps({"rows": len(rows), "vocab": len(vocab), "mean_tokens": round(mean, 1), "parameters": sum(p.numel() for p in model.parameters())}), flush=True)
