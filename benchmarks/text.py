@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Prompt classifiers on the same held-out rows: ours, its two stages, and peers. Writes benchmarks/results/text.json.
 
     python benchmarks/text.py --data DATA [--rows 1.0]
@@ -29,6 +30,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "training" / "text"))
 
 import data as texts
+
 from ondevice_guard import _core, runtime
 from ondevice_guard.detectors.text import TextDetector
 
@@ -101,7 +103,9 @@ def disguises(rng: random.Random) -> dict[str, Callable[[str], str]]:
     }
 
 
-def obfuscation(detector: TextDetector, attacks: list[str], points: dict[str, float], seed: int = 1) -> dict[str, float]:
+def obfuscation(
+    detector: TextDetector, attacks: list[str], points: dict[str, float], seed: int = 1
+) -> dict[str, float]:
     """Share of detected plain attacks that are detected in disguise too (any of the three classes)."""
 
     def caught(text: str) -> bool:
@@ -123,11 +127,23 @@ def tokenizer_differences(count: int, seed: int = 1) -> dict[str, int]:
     vocabulary = runtime.load("text_encoder").file("vocab.txt")
     pieces = {p: i for i, p in enumerate(vocabulary.decode().rstrip("\n").split("\n"))}
     reference = Tokenizer(models.WordPiece(pieces, unk_token="[UNK]", max_input_chars_per_word=100))
-    reference.normalizer = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=True, lowercase=True)
+    reference.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=True, lowercase=True
+    )
     reference.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     native = _core.text.WordPiece(vocabulary)
     rng = random.Random(seed)
-    pools = [(32, 126)] * 8 + [(0, 0x2FF), (0x300, 0x5FF), (0x600, 0x1FFF), (0x2000, 0x33FF), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0xF900, 0xFFFF), (0x10000, 0x1FFFF), (0x20000, 0x10FFFF)]
+    pools = [(32, 126)] * 8 + [
+        (0, 0x2FF),
+        (0x300, 0x5FF),
+        (0x600, 0x1FFF),
+        (0x2000, 0x33FF),
+        (0x4E00, 0x9FFF),
+        (0xAC00, 0xD7A3),
+        (0xF900, 0xFFFF),
+        (0x10000, 0x1FFFF),
+        (0x20000, 0x10FFFF),
+    ]
     rows = [r["text"][:2000] for r in texts.load(texts.data_dir())]
     different = 0
     for i in range(count):
@@ -198,7 +214,12 @@ def main() -> None:
         return
     rng = random.Random(1)
     rows = [r for r in texts.evaluation_rows(texts.data_dir(args.data)) if rng.random() < args.rows]
-    result = {"rows": len(rows), "machine": machine(), "systems": {}, "models": {m.name: m.bytes for m in runtime.models()}}
+    result = {
+        "rows": len(rows),
+        "machine": machine(),
+        "systems": {},
+        "models": {m.name: m.bytes for m in runtime.models()},
+    }
     systems: dict[str, Callable[[], Score]] = {
         "ondevice_guard": lambda: ours(True),
         "ondevice_guard, linear stage": linear,
@@ -218,11 +239,18 @@ def main() -> None:
         judged = texts.judge(rows, scores)
         judged["cpu_ms_a_row"] = round((time.process_time() - start) / len(rows) * 1e3, 3)
         result["systems"][name] = judged
-        print(name, {k: (judged[k]["auroc"], judged[k]["recall_at_1"]) for k in texts.LABELS}, judged["lookalikes"], flush=True)
+        print(
+            name,
+            {k: (judged[k]["auroc"], judged[k]["recall_at_1"]) for k in texts.LABELS},
+            judged["lookalikes"],
+            flush=True,
+        )
         out.write_text(json.dumps(result, indent=1) + "\n")
     detector = TextDetector()
     attacks = [r["text"] for r in rows if r["label"] != "benign" and len(r["text"]) < 400]
-    result["disguised_still_detected"] = obfuscation(detector, rng.sample(attacks, min(400, len(attacks))), dict(detector.operating_points(0.01)))
+    result["disguised_still_detected"] = obfuscation(
+        detector, rng.sample(attacks, min(400, len(attacks))), dict(detector.operating_points(0.01))
+    )
     print(result["disguised_still_detected"], flush=True)
     result["tokenizer"] = tokenizer_differences(args.strings)
     print(result["tokenizer"])

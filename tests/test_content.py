@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_toy import mean_of_channels
 
 from ondevice_guard.detectors.content import ContentDetector, ContentModel
 from ondevice_guard.errors import ModelError
 from ondevice_guard.types import Image, View, Views
-
+from onnx_toy import mean_of_channels
 
 
 def views(pixels: np.ndarray, alpha: np.ndarray | None = None, **more: np.ndarray) -> Views:

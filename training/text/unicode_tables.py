@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Write cpp/src/text_tables.inc: the Unicode facts the native text code needs, from Python's unicodedata and the
 reference tokenizer, plus a word list counted in the training rows.
 
@@ -24,13 +25,167 @@ ALL = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 
 CONFUSABLE = dict(
     pair
-    for pair in (
-        "аa вb еe кk мm нh оo рp сc тt уy хx іi јj ѕs ԁd ԛq ԝw һh ӏl ɡg ɑa ʏy ѵv ѡw АA ВB ЕE КK МM НH ОO РP СC ТT УY ХX ІI ЈJ ЅS ԌG ԚQ ԜW ҮY ҺH ѴV "
-        "αa βb εe κk ιi οo νv ρp τt υu χx γy ωw ηn ϲc σo ΑA ΒB ΕE ΖZ ΗH ΙI ΚK ΜM ΝN ΟO ΡP ΤT ΥY ΧX ϹC "
-        "ոn սu օo հh զq ցg յj ԼL ՍU ՕO ՏS ᎠD ᎡR ᎢT ᎥI ᎪA ᎫJ ᎬE ᎳW ᎷM ᎻH ᏀG ᏃZ ᏒR ᏔW ᏕS ᏙV ᏚS ᏞL ᏟC ᏢP ᏦK ᏴB "
-        "ꓮA ꓐB ꓚC ꓓD ꓰE ꓝF ꓖG ꓧH ꓲI ꓙJ ꓗK ꓡL ꓟM ꓠN ꓳO ꓑP ꓣR ꓢS ꓔT ꓴU ꓦV ꓪW ꓫX ꓬY ꓜZ "
-        "ᴀa ʙb ᴄc ᴅd ᴇe ꜰf ɢg ʜh ɪi ᴊj ᴋk ʟl ᴍm ɴn ᴏo ᴘp ꞯq ʀr ꜱs ᴛt ᴜu ᴠv ᴡw ᴢz"
-    ).split()
+    for pair in [
+        "аa",
+        "вb",
+        "еe",
+        "кk",
+        "мm",
+        "нh",
+        "оo",
+        "рp",
+        "сc",
+        "тt",
+        "уy",
+        "хx",
+        "іi",
+        "јj",
+        "ѕs",
+        "ԁd",
+        "ԛq",
+        "ԝw",
+        "һh",
+        "ӏl",
+        "ɡg",
+        "ɑa",
+        "ʏy",
+        "ѵv",
+        "ѡw",
+        "АA",
+        "ВB",
+        "ЕE",
+        "КK",
+        "МM",
+        "НH",
+        "ОO",
+        "РP",
+        "СC",
+        "ТT",
+        "УY",
+        "ХX",
+        "ІI",
+        "ЈJ",
+        "ЅS",
+        "ԌG",
+        "ԚQ",
+        "ԜW",
+        "ҮY",
+        "ҺH",
+        "ѴV",
+        "αa",
+        "βb",
+        "εe",
+        "κk",
+        "ιi",
+        "οo",
+        "νv",
+        "ρp",
+        "τt",
+        "υu",
+        "χx",
+        "γy",
+        "ωw",
+        "ηn",
+        "ϲc",
+        "σo",
+        "ΑA",
+        "ΒB",
+        "ΕE",
+        "ΖZ",
+        "ΗH",
+        "ΙI",
+        "ΚK",
+        "ΜM",
+        "ΝN",
+        "ΟO",
+        "ΡP",
+        "ΤT",
+        "ΥY",
+        "ΧX",
+        "ϹC",
+        "ոn",
+        "սu",
+        "օo",
+        "հh",
+        "զq",
+        "ցg",
+        "յj",
+        "ԼL",
+        "ՍU",
+        "ՕO",
+        "ՏS",
+        "ᎠD",
+        "ᎡR",
+        "ᎢT",
+        "ᎥI",
+        "ᎪA",
+        "ᎫJ",
+        "ᎬE",
+        "ᎳW",
+        "ᎷM",
+        "ᎻH",
+        "ᏀG",
+        "ᏃZ",
+        "ᏒR",
+        "ᏔW",
+        "ᏕS",
+        "ᏙV",
+        "ᏚS",
+        "ᏞL",
+        "ᏟC",
+        "ᏢP",
+        "ᏦK",
+        "ᏴB",
+        "ꓮA",
+        "ꓐB",
+        "ꓚC",
+        "ꓓD",
+        "ꓰE",
+        "ꓝF",
+        "ꓖG",
+        "ꓧH",
+        "ꓲI",
+        "ꓙJ",
+        "ꓗK",
+        "ꓡL",
+        "ꓟM",
+        "ꓠN",
+        "ꓳO",
+        "ꓑP",
+        "ꓣR",
+        "ꓢS",
+        "ꓔT",
+        "ꓴU",
+        "ꓦV",
+        "ꓪW",
+        "ꓫX",
+        "ꓬY",
+        "ꓜZ",
+        "ᴀa",
+        "ʙb",
+        "ᴄc",
+        "ᴅd",
+        "ᴇe",
+        "ꜰf",
+        "ɢg",
+        "ʜh",
+        "ɪi",
+        "ᴊj",
+        "ᴋk",
+        "ʟl",
+        "ᴍm",
+        "ɴn",
+        "ᴏo",
+        "ᴘp",
+        "ꞯq",
+        "ʀr",
+        "ꜱs",
+        "ᴛt",
+        "ᴜu",
+        "ᴠv",
+        "ᴡw",
+        "ᴢz",
+    ]
 ) | {chr(base + i): chr(65 + i) for base in (0x1F150, 0x1F170, 0x1F1E6) for i in range(26)}
 
 #: Characters without a glyph that a reader cannot see: dropped, reported when they hide inside text.
@@ -90,13 +245,22 @@ def main() -> None:
     args = arg.parse_args()
     out = lambda c: unicodedata.category(chr(c))  # noqa: E731
     print(f"// Written by training/text/unicode_tables.py (Unicode {unicodedata.unidata_version}); do not edit.")
-    print("// Derived from the Unicode Character Database, copyright Unicode, Inc., https://www.unicode.org/license.txt")
+    print(
+        "// Derived from the Unicode Character Database, copyright Unicode, Inc., https://www.unicode.org/license.txt"
+    )
     hangul = range(0xAC00, 0xD7A4)
-    mapping("kDecompose", {c: d for c in ALL if c not in hangul and (d := unicodedata.normalize("NFKD", chr(c))) != chr(c)})
+    mapping(
+        "kDecompose", {c: d for c in ALL if c not in hangul and (d := unicodedata.normalize("NFKD", chr(c))) != chr(c)}
+    )
     pairs = {}
     for c in ALL:
         parts = unicodedata.decomposition(chr(c)).split()
-        if len(parts) == 2 and not parts[0].startswith("<") and c not in hangul and unicodedata.normalize("NFC", chr(c)) == chr(c):
+        if (
+            len(parts) == 2
+            and not parts[0].startswith("<")
+            and c not in hangul
+            and unicodedata.normalize("NFC", chr(c)) == chr(c)
+        ):
             pairs[int(parts[0], 16), int(parts[1], 16)] = c
     emit("Pair", "kCompose", [f"{{{a:#x},{b:#x},{c:#x}}}" for (a, b), c in sorted(pairs.items())], 8)
     classes = collections.defaultdict(list)
@@ -107,7 +271,9 @@ def main() -> None:
     emit("Classed", "kCombining", [f"{{{a:#x},{b:#x},{k}}}" for a, b, k in rows], 10)
 
     bert = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=True, lowercase=True)
-    spaced = normalizers.BertNormalizer(clean_text=False, handle_chinese_chars=True, strip_accents=False, lowercase=False)
+    spaced = normalizers.BertNormalizer(
+        clean_text=False, handle_chinese_chars=True, strip_accents=False, lowercase=False
+    )
     split = pre_tokenizers.BertPreTokenizer()
     clean = {c: bert.normalize_str(chr(c)) for c in ALL}
     mapping("kClean", {c: t for c, t in clean.items() if t != chr(c) and t and c >= 128 and c not in hangul})
@@ -118,8 +284,25 @@ def main() -> None:
     flags("kInvisible", INVISIBLE)
     flags("kLetter", (c for c in ALL if out(c)[0] == "L"))
     flags("kLatin", (c for c in ALL if out(c)[0] == "L" and unicodedata.name(chr(c), "").startswith("LATIN")))
-    flags("kJoining", (c for c in ALL if c > 0x600 and re.match("ARABIC|SYRIAC|DEVANAGARI|BENGALI|GURMUKHI|GUJARATI|ORIYA|TAMIL|TELUGU|KANNADA|MALAYALAM|SINHALA|KHMER|MYANMAR|MONGOLIAN|THAANA|NKO|HEBREW|TIBETAN|LAO |THAI", unicodedata.name(chr(c), ""))))
-    emoji = [c for c in ALL if (out(c) == "So" and c >= 0x203C) or 0x1F000 <= c <= 0x1FAFF or c in (0x203C, 0x2049, 0x2139, 0x2194, 0x21A9, 0x20E3, 0xA9, 0xAE)]
+    flags(
+        "kJoining",
+        (
+            c
+            for c in ALL
+            if c > 0x600
+            and re.match(
+                "ARABIC|SYRIAC|DEVANAGARI|BENGALI|GURMUKHI|GUJARATI|ORIYA|TAMIL|TELUGU|KANNADA|MALAYALAM|SINHALA|KHMER|MYANMAR|MONGOLIAN|THAANA|NKO|HEBREW|TIBETAN|LAO |THAI",
+                unicodedata.name(chr(c), ""),
+            )
+        ),
+    )
+    emoji = [
+        c
+        for c in ALL
+        if (out(c) == "So" and c >= 0x203C)
+        or 0x1F000 <= c <= 0x1FAFF
+        or c in (0x203C, 0x2049, 0x2139, 0x2194, 0x21A9, 0x20E3, 0xA9, 0xAE)
+    ]
     flags("kEmoji", emoji)
     for key in CONFUSABLE:
         assert len(key) == 1, key
@@ -129,7 +312,41 @@ def main() -> None:
     count: collections.Counter[str] = collections.Counter()
     for row in rows_:
         count.update({w for w in re.findall(r"[a-z]+", row["text"].lower()) if 1 <= len(w) <= 14})
-    words = [w for w, n in count.most_common(2600) if len(w) > 2 or w in "a i an as at be by do go he if in is it me my no of on or so to up us we am ai".split()][:2000]
+    words = [
+        w
+        for w, n in count.most_common(2600)
+        if len(w) > 2
+        or w
+        in [
+            "a",
+            "i",
+            "an",
+            "as",
+            "at",
+            "be",
+            "by",
+            "do",
+            "go",
+            "he",
+            "if",
+            "in",
+            "is",
+            "it",
+            "me",
+            "my",
+            "no",
+            "of",
+            "on",
+            "or",
+            "so",
+            "to",
+            "up",
+            "us",
+            "we",
+            "am",
+            "ai",
+        ]
+    ][:2000]
     total = sum(count[w] for w in words)
     emit("Entry", "kWords", [f'{{"{w}",{round(-8 * math.log2(count[w] / total))}}}' for w in sorted(words)], 8)
     print(f"{len(words)} words", file=sys.stderr)

@@ -1,3 +1,4 @@
+# ruff: noqa: E402, E501
 """Turn a checkpoint of the prompt encoder into models/text_encoder_v1, and calibrate it together with text_linear_v1.
 
     python training/text_encoder/export.py --data DATA --checkpoint RUN/last.pt --linear RUN_OF_TEXT_LINEAR --out models
@@ -28,6 +29,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tex
 
 import data as texts
 import train
+
 from ondevice_guard import _core
 
 RATES = (0.03, 0.01, 0.002)
@@ -132,7 +134,20 @@ def trick_scores(rows: list[texts.Row]) -> tuple[dict[str, float], dict[str, flo
         kinds = {f.trick for f in _core.text.normalize(row["text"]).found}
         seen.update(kinds)
         per_row.append(kinds)
-    every = ("invisible", "tags", "selectors", "bidi", "homoglyph", "base64", "hex", "escape", "rot13", "reversed", "leet", "spacing")
+    every = (
+        "invisible",
+        "tags",
+        "selectors",
+        "bidi",
+        "homoglyph",
+        "base64",
+        "hex",
+        "escape",
+        "rot13",
+        "reversed",
+        "leet",
+        "spacing",
+    )
     rate = {t: seen[t] / len(rows) for t in every}
     score = {t: round(float(np.clip(0.2 - 0.15 * np.log10(rate[t] + 1e-5), 0.05, 0.95)), 3) for t in every}
     return score, rate, np.array([max((score[t] for t in kinds), default=0.0) for kinds in per_row])
@@ -146,7 +161,9 @@ def main() -> None:
     arg = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arg.add_argument("--data")
     arg.add_argument("--checkpoint", required=True)
-    arg.add_argument("--linear", required=True, help="folder with weights.bin, scores.npz, manifest.json of text_linear/train.py")
+    arg.add_argument(
+        "--linear", required=True, help="folder with weights.bin, scores.npz, manifest.json of text_linear/train.py"
+    )
     arg.add_argument("--manifest", help="manifest.json of the encoder's run; default: beside the checkpoint")
     arg.add_argument("--out", default="models")
     args = arg.parse_args()
@@ -192,7 +209,9 @@ def main() -> None:
         if top >= min(points[name].values()):
             limit = min(points[name].values())
             alone[name][1] = round(float(np.log(limit / (1 - limit)) - a * cascade[name] - 1e-3), 6)
-    tricks, rates, hidden = trick_scores([r for r in texts.load(folder) if r["label"] == "benign" and r["source"] != "neuralchemy_core"])
+    tricks, rates, hidden = trick_scores(
+        [r for r in texts.load(folder) if r["label"] == "benign" and r["source"] != "neuralchemy_core"]
+    )
     points["obfuscation"] = {str(r): round(min(0.999, texts.operating_point(hidden, r)), 6) for r in RATES}
 
     def cascaded(z: np.ndarray) -> np.ndarray:
@@ -217,7 +236,10 @@ def main() -> None:
         "encoder": texts.judge(rows, enc),
         "ensemble": texts.judge(rows, final),
         "shipped_cascade": texts.judge(rows, shipped),
-        "encoder_skipped": {"ordinary_benign": round(float(skip[ordinary].mean()), 4), "attacks": round(float(skip[label != "benign"].mean()), 4)},
+        "encoder_skipped": {
+            "ordinary_benign": round(float(skip[ordinary].mean()), 4),
+            "attacks": round(float(skip[label != "benign"].mean()), 4),
+        },
         "cpu_ms_100_tokens": round(float(np.median(spent)), 2),
     }
     (scratch / "report.json").write_text(json.dumps(report, indent=1))
@@ -246,15 +268,28 @@ def main() -> None:
         "thresholds": points,
         "trained_on": json.loads(manifest.read_text()) if manifest.is_file() else [],
         "metrics": {
-            "held_out": {"ensemble_cross_fitted": crossfit(rows, enc, lin, ordinary), "shipped_cascade": figures("shipped_cascade"), "encoder": figures("encoder")},
+            "held_out": {
+                "ensemble_cross_fitted": crossfit(rows, enc, lin, ordinary),
+                "shipped_cascade": figures("shipped_cascade"),
+                "encoder": figures("encoder"),
+            },
             "trick_rate_in_benign": {k: round(v, 6) for k, v in rates.items()},
             "encoder_skipped": report["encoder_skipped"],
-            "held_out_sources": {"benign": list(texts.BENIGN_HELD_OUT), "attack": [list(x) for x in texts.ATTACK_HELD_OUT]},
+            "held_out_sources": {
+                "benign": list(texts.BENIGN_HELD_OUT),
+                "attack": [list(x) for x in texts.ATTACK_HELD_OUT],
+            },
         },
     }
     (encoder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (linear / "weights.bin").write_bytes(weights)
-    lin_points = {n: {str(r): round(texts.operating_point(texts.sigmoid(alone[n][0] * lin[ordinary, k] + alone[n][1]), r), 6) for r in RATES} for k, n in enumerate(texts.LABELS)}
+    lin_points = {
+        n: {
+            str(r): round(texts.operating_point(texts.sigmoid(alone[n][0] * lin[ordinary, k] + alone[n][1]), r), 6)
+            for r in RATES
+        }
+        for k, n in enumerate(texts.LABELS)
+    }
     config = {
         "schema": 1,
         "name": "text_linear",
@@ -272,7 +307,13 @@ def main() -> None:
     print("cross-fitted", crossfit(rows, enc, lin, ordinary))
     for name in ("linear", "encoder", "ensemble", "shipped_cascade"):
         r = report[name]
-        print(name, {k: (r[k]["auroc"], r[k]["recall_at_1"]) for k in texts.LABELS}, r["lookalikes"], "any:", r["flagged_any_ordinary"])
+        print(
+            name,
+            {k: (r[k]["auroc"], r[k]["recall_at_1"]) for k in texts.LABELS},
+            r["lookalikes"],
+            "any:",
+            r["flagged_any_ordinary"],
+        )
     print(report["encoder_skipped"], report["cpu_ms_100_tokens"], "ms;", len(blob), "bytes;", rates)
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, UP031
 """Fine-tune the prompt encoder: three layers of MiniLM, its vocabulary trimmed and its embedding factorised.
 
 Run (CPU, one thread; with AMX or AVX-512 bf16 about 3,500 tokens a second):
@@ -52,7 +53,9 @@ def pretrained() -> tuple[dict[str, torch.Tensor], dict[str, int]]:
 def tokenizer(vocab: dict[str, int]) -> Tokenizer:
     """The reference for the native tokenizer: BERT's uncased normaliser and splitter, greedy WordPiece, no special tokens."""
     tok = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
-    tok.normalizer = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=True, lowercase=True)
+    tok.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=True, lowercase=True
+    )
     tok.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return tok
 
@@ -73,7 +76,11 @@ def trim(vocab: dict[str, int], corpus: list[str], size: int) -> list[str]:
     keep = list(SPECIAL)
     ascii_pieces = [p + c for c in map(chr, range(33, 127)) for p in ("", "##") if p + c in vocab and c == c.lower()]
     singles = [p for p in vocab if len(p.removeprefix("##")) == 1 and (count[p] or chars[p.removeprefix("##")] >= 3)]
-    extra = [c for c, n in chars.most_common() if n >= 10 and c not in vocab and unicodedata.category(c)[0] in "LN" and len(c) == 1]
+    extra = [
+        c
+        for c, n in chars.most_common()
+        if n >= 10 and c not in vocab and unicodedata.category(c)[0] in "LN" and len(c) == 1
+    ]
     for piece in [*ascii_pieces, *singles, *extra, *(p for p, _ in count.most_common())]:
         if piece not in keep_set(keep) and len(keep) < size:
             keep.append(piece)
@@ -165,8 +172,16 @@ def from_pretrained(weights: dict[str, torch.Tensor], old: dict[str, int], new: 
         for i, layer in enumerate(model.layers):
             p = f"encoder.layer.{i}."
             for part in ("weight", "bias"):
-                getattr(layer.qkv, part).copy_(torch.cat([weights[f"{p}attention.self.{n}.{part}"] for n in ("query", "key", "value")]))
-                for mine, theirs in (("out", "attention.output.dense"), ("norm1", "attention.output.LayerNorm"), ("up", "intermediate.dense"), ("down", "output.dense"), ("norm2", "output.LayerNorm")):
+                getattr(layer.qkv, part).copy_(
+                    torch.cat([weights[f"{p}attention.self.{n}.{part}"] for n in ("query", "key", "value")])
+                )
+                for mine, theirs in (
+                    ("out", "attention.output.dense"),
+                    ("norm1", "attention.output.LayerNorm"),
+                    ("up", "intermediate.dense"),
+                    ("down", "output.dense"),
+                    ("norm2", "output.LayerNorm"),
+                ):
                     getattr(getattr(layer, mine), part).copy_(weights[f"{p}{theirs}.{part}"])
     return model
 
@@ -199,7 +214,9 @@ def batches(
     rng.shuffle(order)
     out = []
     for start in range(0, len(order), 4096):
-        pool = sorted(((i, window(tokens[i], rng, labels[i])) for i in order[start : start + 4096]), key=lambda p: len(p[1]))
+        pool = sorted(
+            ((i, window(tokens[i], rng, labels[i])) for i in order[start : start + 4096]), key=lambda p: len(p[1])
+        )
         batch: list[tuple[int, list[int]]] = []
         for item in pool:
             if batch and (len(batch) + 1) * (len(item[1]) + 2) > budget:
@@ -256,7 +273,9 @@ def main() -> None:
     held = texts.evaluation_rows(folder)
     rng = random.Random(args.seed)
     keep_share = {"t0_p3": 0.4, "fuzzyai_benign": 0.5, "yanismiraoui": 0.3, "fuzzyai_adv": 0.4}
-    watch = [r for r in held if rng.random() < keep_share.get(r["source"], 1.0)]  # enough to steer by; export judges all
+    watch = [
+        r for r in held if rng.random() < keep_share.get(r["source"], 1.0)
+    ]  # enough to steer by; export judges all
 
     weights, old = pretrained()
     if args.resume:
@@ -277,15 +296,43 @@ def main() -> None:
         if row["source"] == "gen_doc_injection" and len(ids) > TRAIN_TOKENS - 2:
             w[i] *= 0.2  # the window may have missed the order
     mean = float(np.mean([min(len(t), TRAIN_TOKENS) for t in tokens]))
-    print(json.dumps({"rows": len(rows), "vocab": len(vocab), "mean_tokens": round(mean, 1), "parameters": sum(p.numel() for p in model.parameters())}), flush=True)
+    print(
+        json.dumps(
+            {
+                "rows": len(rows),
+                "vocab": len(vocab),
+                "mean_tokens": round(mean, 1),
+                "parameters": sum(p.numel() for p in model.parameters()),
+            }
+        ),
+        flush=True,
+    )
 
-    groups = [{"params": [p for n, p in model.named_parameters() if n.startswith("layers.%d." % i)], "scale": 0.85 ** (LAYERS - i)} for i in range(LAYERS)]
-    groups += [{"params": [p for n, p in model.named_parameters() if n.startswith(("words", "widen", "places", "norm"))], "scale": 0.6}]
+    groups = [
+        {
+            "params": [p for n, p in model.named_parameters() if n.startswith("layers.%d." % i)],
+            "scale": 0.85 ** (LAYERS - i),
+        }
+        for i in range(LAYERS)
+    ]
+    groups += [
+        {
+            "params": [p for n, p in model.named_parameters() if n.startswith(("words", "widen", "places", "norm"))],
+            "scale": 0.6,
+        }
+    ]
     groups += [{"params": [p for n, p in model.named_parameters() if n.startswith(("hidden", "head"))], "scale": 3.0}]
     optimizer = torch.optim.AdamW(groups, lr=args.rate, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
 
     def save() -> None:
-        torch.save({"vocab": vocab, "model": {k: v.to(torch.bfloat16) for k, v in model.state_dict().items()}, "args": vars(args)}, runs / "part.pt")
+        torch.save(
+            {
+                "vocab": vocab,
+                "model": {k: v.to(torch.bfloat16) for k, v in model.state_dict().items()},
+                "args": vars(args),
+            },
+            runs / "part.pt",
+        )
         (runs / "part.pt").replace(runs / "last.pt")
 
     began = saved = judged = time.time()
@@ -303,14 +350,32 @@ def main() -> None:
             ids, mask = collate(part)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = model(ids, mask)
-            loss = (F.binary_cross_entropy_with_logits(logits.float(), y[index] * 0.98 + 0.01, reduction="none") * w[index]).sum(1).mean()
+            loss = (
+                (
+                    F.binary_cross_entropy_with_logits(logits.float(), y[index] * 0.98 + 0.01, reduction="none")
+                    * w[index]
+                )
+                .sum(1)
+                .mean()
+            )
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step, seen, loss_mean = step + 1, seen + int(mask.sum()), 0.98 * loss_mean + 0.02 * loss.item()
             if step % 50 == 0:
-                log.write(json.dumps({"step": step, "minutes": round((time.time() - began) / 60, 1), "tokens": seen, "loss": round(loss_mean / (1 - 0.98**step), 4), "cpu": round(time.process_time())}) + "\n")
+                log.write(
+                    json.dumps(
+                        {
+                            "step": step,
+                            "minutes": round((time.time() - began) / 60, 1),
+                            "tokens": seen,
+                            "loss": round(loss_mean / (1 - 0.98**step), 4),
+                            "cpu": round(time.process_time()),
+                        }
+                    )
+                    + "\n"
+                )
             if time.time() - saved > 180:
                 save()
                 saved = time.time()

@@ -22,6 +22,7 @@ from scipy.optimize import minimize
 sys.path.insert(0, str(Path(__file__).parents[1] / "text"))
 
 import data as texts
+
 from ondevice_guard import _core
 
 BITS = 18  # 2^18 x 3 int8 = 768 KiB; 17 bits cost one point of AUROC in the first runs, 19 would exceed 1 MB
@@ -39,7 +40,9 @@ def matrix(rows: list[texts.Row]) -> sp.csr_matrix:
         indices.append(ids.astype(np.int32))
         values.append((counts / np.sqrt(max(1, len(f)))).astype(np.float32))
         indptr.append(indptr[-1] + len(ids))
-    return sp.csr_matrix((np.concatenate(values), np.concatenate(indices), np.array(indptr)), shape=(len(rows), 1 << BITS))
+    return sp.csr_matrix(
+        (np.concatenate(values), np.concatenate(indices), np.array(indptr)), shape=(len(rows), 1 << BITS)
+    )
 
 
 def fit(x: sp.csr_matrix, y: np.ndarray, weight: np.ndarray, strength: float, steps: int) -> tuple[np.ndarray, float]:
@@ -56,7 +59,9 @@ def fit(x: sp.csr_matrix, y: np.ndarray, weight: np.ndarray, strength: float, st
         grad[:-1] += strength * p[:-1]
         return float((loss * weight).sum() / total + 0.5 * strength * (p[:-1] ** 2).sum()), grad
 
-    found = minimize(value, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": steps, "maxcor": 8})
+    found = minimize(
+        value, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": steps, "maxcor": 8}
+    )
     return found.x[:-1].astype(np.float32), float(found.x[-1])
 
 
@@ -93,7 +98,13 @@ def main() -> None:
         bias.append(b)
         scale.append(s)
         print(f"{texts.LABELS[k]}: {time.process_time() - start:.0f} s", flush=True)
-    blob = b"OGL1" + struct.pack("<II", BITS, len(texts.LABELS)) + struct.pack("<3f", *bias) + struct.pack("<3f", *scale) + table.tobytes()
+    blob = (
+        b"OGL1"
+        + struct.pack("<II", BITS, len(texts.LABELS))
+        + struct.pack("<3f", *bias)
+        + struct.pack("<3f", *scale)
+        + table.tobytes()
+    )
     (out / "weights.bin").write_bytes(blob)
     (out / "manifest.json").write_text(json.dumps(texts.manifest(rows), indent=1))
     held = texts.evaluation_rows(folder)
@@ -101,7 +112,11 @@ def main() -> None:
     logits = np.array([model.score(_core.text.normalize(r["text"]).text)[0] for r in held], np.float32)
     np.savez(out / "scores.npz", logits=logits)
     result = texts.judge(held, logits)
-    (out / "report.json").write_text(json.dumps({"arguments": vars(args), "held_out": result, "cpu_seconds": round(time.process_time() - start)}, indent=1))
+    (out / "report.json").write_text(
+        json.dumps(
+            {"arguments": vars(args), "held_out": result, "cpu_seconds": round(time.process_time() - start)}, indent=1
+        )
+    )
     print(json.dumps(result, indent=1))
 
 

@@ -51,7 +51,7 @@ class ContentModel:
             self._activation = output.get("activation", "none")
             self.unsafe: tuple[str, ...] = tuple(config["unsafe"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{self.model.name}: config.json does not describe a picture classifier: {error!r}") from None
+            raise ModelError(f"{self.model.name}: config.json describes no picture classifier: {error!r}") from None
         if self._layout not in ("NHWC", "NCHW") or self._order not in ("RGB", "BGR"):
             raise ModelError(f"{self.model.name}: layout must be NHWC or NCHW, and order RGB or BGR")
         if self._activation not in ("none", "sigmoid", "softmax"):
@@ -79,7 +79,9 @@ class ContentModel:
         """
         raw = self.model.run({self._input: self.prepare(pixels)}, self._output)[0].astype(np.float64).ravel()
         if raw.size != len(self.model.labels) or not np.isfinite(raw).all():
-            raise ModelError(f"{self.model.name}: the graph gave {raw.size} numbers for {len(self.model.labels)} labels")
+            raise ModelError(
+                f"{self.model.name}: {raw.size} numbers for {len(self.model.labels)} labels"
+            )
         if self._activation == "sigmoid":
             raw = 1 / (1 + np.exp(-np.clip(raw, -60, 60)))
         elif self._activation == "softmax":

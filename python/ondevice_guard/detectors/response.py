@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (one language a line)
 """A model's answer: is it harmful, and is it a refusal?
 
 The linear model (`models/response_linear_v1`, native, microseconds) gives three calibrated probabilities: harmful

@@ -133,10 +133,7 @@ class TextDetector:
         findings = []
         for k, kind in enumerate(CLASSES):
             score, reading, span, encoder = best[k]
-            if reading.span is None:
-                where = (int(normal.origin[span[0]]), int(normal.origin[span[1]]))
-            else:
-                where = reading.span
+            where = reading.span or (int(normal.origin[span[0]]), int(normal.origin[span[1]]))
             why = _WHY[kind] + (f", hidden by {reading.trick}." if reading.trick else ".")
             detail: dict[str, Any] = {"linear": round(reading.logits[k], 4)}
             if encoder is not None:
