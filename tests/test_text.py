@@ -284,13 +284,6 @@ class TestDetector:
         assert not detector.explain("What is the capital of France?")[1]["encoder_ran"]
         assert detector.explain(self.ATTACKS[0][1])[1]["encoder_ran"]
 
-    def test_long_texts_are_read_in_windows(self, detector: TextDetector) -> None:
-        filler = "The committee met on Tuesday and talked about the budget of the library. " * 400
-        found = {f.kind: f for f in detector(filler + self.ATTACKS[0][1] + " " + filler)}
-        assert found["injection"].score >= detector.operating_points(0.01)["injection"]
-        low, high = found["injection"].span
-        assert low <= len(filler) <= high
-
     def test_random_strings_do_no_harm(self, detector: TextDetector) -> None:
         rng = random.Random(5)
         for _ in range(100):

@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import random
+import re
 import struct
 import sys
 from pathlib import Path
@@ -173,6 +174,12 @@ GOOD_STEP = [
     "label the boxes",
     "use a strong password",
 ]
+NEUTRAL_STEP = "gather the {stuff} you need|find a quiet place|plan the work in advance|start with a small test|note what works|repeat until you are satisfied|ask somebody with experience|check the result|prepare the {stuff}|follow the order of the steps|take your time|clean up afterwards|adjust the amount|practise before you begin|combine the {stuff}|make a list|choose the right moment|keep the {stuff} ready|learn from mistakes|finish with a last check|store the {stuff} somewhere dry|read about it first|compare several methods|work in stages".split("|")
+#: How requests begin; an answer keeps only their subject.
+_ASKING = re.compile(
+    r"^(?:please\s+)?(?:can you\s+|could you\s+|i need you to\s+|i want to\s+)?(?:tell me\s+)?(?:how (?:can|do|could|would|should|to|does|did)(?: (?:i|you|we|one|someone|people))?\s+|what(?:'s| is| are| were) (?:the |some )?(?:best |most effective |easiest )?(?:ways?|methods?|strategies|steps|techniques|tips) (?:to|of|for)\s+|(?:write|create|give(?: me)?|provide|develop|make|teach me|describe|explain|generate|show me)\s+(?:an? |the |some |detailed |step-by-step )*(?:tutorial|guide|instructions|script|plan|steps|list|program|how)?\s*(?:on |for |that |to |of |about )*(?:how to\s+)?)",
+    re.IGNORECASE,
+)
 STUFF = [
     "materials",
     "tools",
@@ -227,6 +234,17 @@ def answers(count: int, seed: int, goals: list[str], asks: list[str], part: str)
             ". ".join(("Then " if style == 1 and i else "") + line for i, line in enumerate(lines)).capitalize() + "."
         )
 
+    def compliance(request: str, own: list[str]) -> str:
+        """An answer that does what was asked: the subject of the request, and steps of which half fit any subject."""
+        subject = _ASKING.sub("", request).strip(" .?!:\n")
+        subject = low(subject or request)
+        lead = of(COMPLY).replace("{req}", subject).replace("{genre}", rng.choice(generate.G["genre"]))
+        if "{req}" not in lead and rng.random() < 0.7:
+            lead = f"{lead}. {subject[:1].upper()}{subject[1:]}"
+        body = steps(own if rng.random() < 0.4 else NEUTRAL_STEP)
+        parts = [lead + ":", subject.capitalize() + "." if rng.random() < 0.3 else "", body if rng.random() < 0.8 else ""]
+        return "\n".join(part for part in parts if part)
+
     rows = []
     for _ in range(count):
         goal, ask = rng.choice(goals), rng.choice(asks)
@@ -238,23 +256,11 @@ def answers(count: int, seed: int, goals: list[str], asks: list[str], part: str)
                 text = of(FOREIGN)
             rows.append({"text": text.strip(), "label": "refusal"})
         elif kind < 0.5:
-            lead = of(COMPLY).replace("{req}", low(goal)).replace("{genre}", rng.choice(generate.G["genre"]))
-            rows.append(
-                {
-                    "text": f"{lead}:\n{low(goal) if rng.random() < 0.3 else ''} {steps(STEP)}",
-                    "label": "harmful_response",
-                }
-            )
+            rows.append({"text": compliance(goal, STEP), "label": "harmful_response"})
         elif kind < 0.6:
             rows.append({"text": of(LEAK).replace("{sys}", grammar.pick("system")), "label": "leak"})
         elif kind < 0.85:
-            lead = of(COMPLY).replace("{req}", low(ask)).replace("{genre}", rng.choice(generate.G["genre"]))
-            rows.append(
-                {
-                    "text": f"{lead}:\n{steps(GOOD_STEP)}" if rng.random() < 0.6 else f"{steps(GOOD_STEP)}",
-                    "label": "benign",
-                }
-            )
+            rows.append({"text": compliance(ask, GOOD_STEP), "label": "benign"})
         else:
             rows.append({"text": " ".join(grammar.pick("sent") for _ in range(rng.randint(1, 8))), "label": "benign"})
     return rows
@@ -264,7 +270,7 @@ def main() -> None:
     arg = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arg.add_argument("--data")
     arg.add_argument("--out", default="models/response_linear_v1")
-    arg.add_argument("--count", type=int, default=24000)
+    arg.add_argument("--count", type=int, default=20000)
     arg.add_argument("--seed", type=int, default=1)
     args = arg.parse_args()
     out = Path(args.out)
@@ -277,7 +283,7 @@ def main() -> None:
     plain = {"gpteacher_code_ans", "django_po_multiling", "writingbench", "syn_metadata_benign"}
     rows = answers(args.count, args.seed, pick(train, "harmful"), pick(train, "benign"), "train")
     rows += [{"text": r["text"], "label": "benign"} for r in train if r["source"] in plain]
-    judged = answers(4000, args.seed + 1, pick(test, "harmful"), pick(test, "benign"), "test")
+    judged = answers(3000, args.seed + 1, pick(test, "harmful"), pick(test, "benign"), "test")
     judged += [{"text": r["text"], "label": "benign"} for r in test if r["source"] == "t0_p3"]
     x = matrix(rows)
     table = np.zeros((1 << BITS, len(LABELS)), np.int8)

@@ -10,6 +10,8 @@ from typing import Any
 _BUILTIN = {
     "structural": ("structural", "StructuralDetector"),
     "typographic": ("typographic", "TypographicDetector"),
+    "content": ("content", "ContentDetector"),
+    "text": ("text", "TextDetector"),
 }
 
 
