@@ -106,7 +106,7 @@ def test_no_marker_comes_out(format: str, place: str, target: str) -> None:
         pixels = ((pixels * cover + 255 * (255 - cover)) // 255).astype(np.uint8)
     if place == "low_bits":
         assert any(text.carrier == "pixels:low_bits" and "CANARY" in text.text for text in image.metadata)
-        pixels = _core.redact.reset_low_bits(pixels, 1)
+        pixels = _core.purify.reset_low_bits(pixels, 1)
     assert not survives(decode.encode(pixels, target))
 
 
