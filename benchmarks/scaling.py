@@ -38,7 +38,7 @@ from ondevice_guard.types import Image, Plan
 
 RATIOS = (2, 3, 4, 5, 6, 7, 8)
 STRENGTHS = (1.0, 0.5, 0.25, 0.1)
-PROFILES = ("clip-224", "clip-336", "llama.cpp", "opencv-224", "opencv-336", "nearest-336", "generic")
+PROFILES = ("clip-336", "llama.cpp", "opencv-224", "opencv-336", "nearest-336")
 Floats = npt.NDArray[np.float64]
 
 
@@ -104,7 +104,11 @@ def profile_views(pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.uin
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data")
-    parser.add_argument("--photos", type=int, default=12)
+    parser.add_argument(
+        "--photos", type=int, default=12, help="attacked photographs; three times as many give the null"
+    )
+    parser.add_argument("--ratios", type=int, nargs="+", default=RATIOS)
+    parser.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS)
     parser.add_argument("--out", default=str(Path(__file__).parent / "results" / "scaling.json"))
     options = parser.parse_args()
     data = assets.data_dir(options.data)
@@ -119,18 +123,19 @@ def main() -> None:
     clean_scores = np.array([score(decode.decode(p.read_bytes()).pixels) for p in everything])
 
     part = assets.photos(data, "test")
-    chosen = part[:: max(1, len(part) // options.photos)][: options.photos]
+    chosen = part[:: max(1, len(part) // (3 * options.photos))][: 3 * options.photos]
     photos = [decode.decode(p.read_bytes()).pixels for p in chosen]
-    targets = {(i, ratio): Target(pixels, ratio) for i, pixels in enumerate(photos) for ratio in RATIOS}
+    targets = {(i, ratio): Target(pixels, ratio) for i, pixels in enumerate(photos) for ratio in options.ratios}
     null: dict[str, float] = {}
     for (i, _), target in targets.items():
         for name, value in target.seen(photos[i]).items():
             null[name] = max(null.get(name, 0.0), abs(value))
 
+    photos = photos[: options.photos]
     rows = []
     for kernel in attacks.KERNELS:
-        for ratio in RATIOS:
-            for strength in STRENGTHS:
+        for ratio in options.ratios:
+            for strength in options.strengths:
                 found, plain, left, opacity, before = [], [], [], [], []
                 for i, pixels in enumerate(photos):
                     target = targets[i, ratio]
