@@ -485,10 +485,14 @@ class _Suite:
                 self._loaded = _Loaded(
                     (*pictures, *self._extra),
                     (*texts, *self._extra_text),
-                    self._extra_responses,
+                    (*self._answers(), *self._extra_responses),
                     self._policy.fpr,
                 )
             return self._loaded
+
+    def _answers(self) -> tuple[TextDetector, ...]:
+        """Judging answers comes with judging prompts."""
+        return (build("response", self._models_dir, self._threads),) if "text" in self._policy.detectors else ()
 
 
 class _Loaded:
