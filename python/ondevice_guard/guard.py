@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core, inputs, sanitize, views
 from .errors import GuardError, ImageError, InputError, ModelError, UnsupportedInput
-from .detectors import build
+from .detectors import available, build
 from .detectors.crossmodal import DelegationDetector, split_payload
 from .policy import Outcome, Policy
 from .types import KINDS, Decision, Detector, Finding, Image, Pixels, TextDetector, Views
@@ -492,7 +492,9 @@ class _Suite:
 
     def _answers(self) -> tuple[TextDetector, ...]:
         """Judging answers comes with judging prompts."""
-        return (build("response", self._models_dir, self._threads),) if "text" in self._policy.detectors else ()
+        if "text" not in self._policy.detectors or not available("response"):
+            return ()
+        return (build("response", self._models_dir, self._threads),)
 
 
 class _Loaded:
