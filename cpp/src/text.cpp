@@ -935,29 +935,26 @@ Linear::Linear(std::string_view weights) {
 void Linear::Stream::weigh(LinearScore& into) const {
     int64_t sum[kClasses] = {};
     uint64_t n = 0;
-    uint32_t begin = 0xFFFFFFFFu, end = 0;
-    for (int b = 0; b < filled_; ++b) {
+    for (int b = filled_ - 1; b >= 0; --b) {  // the last block alone, the last two, … all of them
         const Block& block = blocks_[static_cast<size_t>(b)];
         for (int k = 0; k < kClasses; ++k) sum[k] += block.sum[k];
         n += block.features;
-        begin = std::min(begin, block.begin);
-        end = std::max(end, block.end);
-    }
-    if (n == 0) return;
-    const double root = std::sqrt(static_cast<double>(n));
-    for (size_t k = 0; k < kClasses; ++k) {
-        const auto z = static_cast<float>(model_->bias_[k] + model_->scale_[k] * (static_cast<double>(sum[k]) / root));
-        if (z > into.logits[k]) {
-            into.logits[k] = z;
-            into.spans[k] = {begin, end};
+        if (n == 0) continue;
+        const double root = std::sqrt(static_cast<double>(n));
+        for (size_t k = 0; k < kClasses; ++k) {
+            const auto z = static_cast<float>(model_->bias_[k] + model_->scale_[k] * (static_cast<double>(sum[k]) / root));
+            if (z > into.logits[k]) {
+                into.logits[k] = z;
+                into.spans[k] = {block.begin, blocks_[static_cast<size_t>(filled_ - 1)].end};
+            }
         }
     }
 }
 
 void Linear::Stream::word(const Words& words, const Word& w) {
     if (filled_ == 0 || blocks_[static_cast<size_t>(filled_ - 1)].words == kBlockWords) {
+        if (filled_ > 0) weigh(best_);
         if (filled_ == 4) {
-            weigh(best_);
             std::move(blocks_.begin() + 1, blocks_.end(), blocks_.begin());
             filled_ = 3;
         }

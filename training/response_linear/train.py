@@ -241,7 +241,7 @@ def answers(count: int, seed: int, goals: list[str], asks: list[str], part: str)
         lead = of(COMPLY).replace("{req}", subject).replace("{genre}", rng.choice(generate.G["genre"]))
         if "{req}" not in lead and rng.random() < 0.7:
             lead = f"{lead}. {subject[:1].upper()}{subject[1:]}"
-        body = steps(own if rng.random() < 0.4 else NEUTRAL_STEP)
+        body = steps(own if rng.random() < 0.1 else NEUTRAL_STEP)
         parts = [lead + ":", subject.capitalize() + "." if rng.random() < 0.3 else "", body if rng.random() < 0.8 else ""]
         return "\n".join(part for part in parts if part)
 
@@ -270,7 +270,7 @@ def main() -> None:
     arg = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arg.add_argument("--data")
     arg.add_argument("--out", default="models/response_linear_v1")
-    arg.add_argument("--count", type=int, default=20000)
+    arg.add_argument("--count", type=int, default=16000)
     arg.add_argument("--seed", type=int, default=1)
     args = arg.parse_args()
     out = Path(args.out)
@@ -282,6 +282,9 @@ def main() -> None:
 
     plain = {"gpteacher_code_ans", "django_po_multiling", "writingbench", "syn_metadata_benign"}
     rows = answers(args.count, args.seed, pick(train, "harmful"), pick(train, "benign"), "train")
+    # The subject must decide, not the few wordings of harmful steps: requests themselves stand for what answers restate.
+    rows += [{"text": t, "label": "harmful_response"} for t in pick(train, "harmful")]
+    rows += [{"text": t, "label": "benign"} for t in random.Random(args.seed).sample(pick(train, "benign"), 9000)]
     rows += [{"text": r["text"], "label": "benign"} for r in train if r["source"] in plain]
     judged = answers(3000, args.seed + 1, pick(test, "harmful"), pick(test, "benign"), "test")
     judged += [{"text": r["text"], "label": "benign"} for r in test if r["source"] == "t0_p3"]

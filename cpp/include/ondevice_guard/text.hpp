@@ -14,8 +14,9 @@
 //   Linear      hashed n-grams, streamed. For a window W of words with the multiset F(W) of features
 //                   z_k(W) = bias_k + scale_k * (sum over f in F(W) of q[h(f)][k]) / sqrt(|F(W)|)
 //               where q is int8 and h(f) the top `bits` bits of a mixed FNV-1a hash. Features: words, pairs, triples of
-//               neighbouring words, and for words of letters or digits all 3- to 5-grams of "<word>". Windows are 256
-//               words and advance by 64; the score is the maximum over windows. Sums are integers: exact on every CPU.
+//               neighbouring words, and for words of letters or digits all 3- to 5-grams of "<word>". Windows are one to
+//               four blocks of 64 words, so that a short order in a long text is not drowned; the score is the maximum over
+//               all runs of blocks. Sums are integers: exact on every CPU.
 //               (Hashing trick: Weinberger et al. 2009, arXiv 0902.2206.)
 //
 // Time is linear in the length (words are cut at 100 characters, payloads are bounded); memory a few bytes per character.
