@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import shutil
 import socket
 import threading
 import time
@@ -657,3 +658,48 @@ def test_wire_writes_what_it_reads() -> None:
         assert wire.loads(wire.dumps(table)) == table
         assert wire.dumps(table).isascii()
     assert base64.b64decode(B64) == PNG
+
+
+def test_the_command_line_starts_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from ondevice_guard import cli, serve
+
+    started: list[Any] = []
+    monkeypatch.setattr(serve, "run", lambda *arguments: started.append(arguments))
+    assert (
+        cli.main(["serve", "--upstream", "http://127.0.0.1:1", "--port", "8099", "--answers", "cut", "--ui", "--quiet"])
+        == 0
+    )
+    guard, options, host, port = started[0]
+    assert isinstance(guard, Guard)
+    assert (options.answers, options.ui, options.max_body, host, port) == ("cut", True, 64 << 20, "127.0.0.1", 8099)
+    assert cli.main(["serve", "--upstream", "nonsense"]) == 2
+    assert "upstream" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_page_in_a_real_browser(front: str, tmp_path: Any) -> None:
+    sync = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium")
+    (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / "b.png").write_bytes(b"garbage")
+    with sync.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        wrong: list[str] = []
+        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e: wrong.append(str(e)))
+        page.goto(f"{front}/ui")
+        page.set_input_files("#file", str(tmp_path / "a.png"))
+        page.wait_for_selector("#result:not([hidden])")
+        assert page.inner_text("#verdict") in ("ALLOW", "SANITIZED")
+        assert page.locator("#views img").count() >= 10
+        assert page.locator("#timings tr").count() >= 3
+        page.locator("#slider").fill("30")
+        assert "30%" in page.eval_on_selector("#after", "e => e.style.clipPath")
+        page.set_input_files("#file", str(tmp_path / "b.png"))
+        page.wait_for_selector("#verdict.BLOCK")
+        assert not page.is_visible("#compare")
+        browser.close()
+    assert wrong == []

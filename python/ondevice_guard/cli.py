@@ -400,7 +400,9 @@ def _serve(options: argparse.Namespace) -> int:
         serve.log.setLevel(logging.INFO)
         page = f", page at http://{options.host}:{options.port}/ui" if options.ui else ""
         print(f"guarding {options.upstream} at http://{options.host}:{options.port}{page}", file=sys.stderr)
-    serve.run(_guard(options), settings, options.host, options.port)
+    from .guard import Guard
+
+    serve.run(Guard(options.policy, profiles=options.profile), settings, options.host, options.port)
     return EXIT_CLEAN
 
 
