@@ -25,8 +25,8 @@ ALLOWED = {
     "views": {"runtime"} | BELOW,
     "detectors": {"runtime", "linereader"} | BELOW,
     "linereader": {"runtime"} | BELOW,
-    "purify": {"runtime"} | BELOW,
-    "sanitize": {"runtime", "purify"} | BELOW,
+    "purification": {"runtime"} | BELOW,
+    "sanitize": {"runtime", "purification"} | BELOW,
     "inputs": {"decode"},
     "verdict": {"decode", "inputs"},
     "guard": {*ROOMS, "inputs", "verdict", "runtime", "messages", "responses"} | BELOW,
@@ -37,7 +37,7 @@ ALLOWED = {
     "responses": {"detectors", "verdict", "guard"},
 }
 #: Outside the corridor: they may use the guard and anything it is made of.
-OUTER = {"__init__", "__main__", "cli", "report", "batch", "serve", "messages", "evaluate", "integrations"}
+OUTER = {"__init__", "__main__", "cli", "report", "batch", "serve", "messages", "evaluate", "integrations", "campaign", "shards"}
 ONLY_IMPORTER = {"PIL": {"decode"}, "onnxruntime": {"runtime"}, "cv2": {"detectors"}, "torch": set()}
 HEAVY = ("PIL", "onnxruntime", "cv2", "torch")
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ondevice_guard import _core, errors
-from ondevice_guard.purify import PRESET_NAMES, purify
+from ondevice_guard.purification import PRESET_NAMES, purify
 
 GOLDEN = Path(__file__).parent / "golden" / "purify.json"
 P = _core.purify

@@ -20,7 +20,7 @@ struct Window {
     uint8_t& at(int64_t x, int64_t y) { return inside[static_cast<size_t>((y - y0) * width() + (x - x0))]; }
 };
 
-/// Marks every pixel whose square may touch the quadrilateral: centres inside it (even-odd rule), grown by one pixel.
+/// Marks the pixels whose centre lies inside the quadrilateral (even-odd rule; a span owns its first end).
 Window rasterise(const Quad& quad, int64_t width, int64_t height) {
     double low_x = quad[0], high_x = quad[0], low_y = quad[1], high_y = quad[1];
     for (int i = 0; i < 4; ++i) {
@@ -36,7 +36,7 @@ Window rasterise(const Quad& quad, int64_t width, int64_t height) {
     w.x0 = clip(std::floor(low_x) - context, width), w.x1 = clip(std::ceil(high_x) + context, width);
     w.y0 = clip(std::floor(low_y) - context, height), w.y1 = clip(std::ceil(high_y) + context, height);
     if (w.width() <= 0 || w.height() <= 0) return Window();
-    std::vector<uint8_t> centres(static_cast<size_t>(w.width() * w.height()), 0);
+    w.inside.assign(static_cast<size_t>(w.width() * w.height()), 0);
     for (int64_t y = w.y0; y < w.y1; ++y) {
         const double cy = static_cast<double>(y) + 0.5;
         std::vector<double> crossings;
@@ -48,35 +48,8 @@ Window rasterise(const Quad& quad, int64_t width, int64_t height) {
         std::sort(crossings.begin(), crossings.end());
         for (size_t i = 0; i + 1 < crossings.size(); i += 2) {
             const int64_t from = std::max(w.x0, clip(std::ceil(crossings[i] - 0.5), width));
-            const int64_t to = std::min(w.x1, clip(std::floor(crossings[i + 1] - 0.5) + 1.0, width));
-            for (int64_t x = from; x < to; ++x) centres[static_cast<size_t>((y - w.y0) * w.width() + x - w.x0)] = 1;
-        }
-    }
-    // A sliver may pass between centres: its corners and edges are marked point by point.
-    for (size_t i = 0; i < 4; ++i) {
-        const size_t j = (i + 1) % 4;
-        const double dx = quad[2 * j] - quad[2 * i], dy = quad[2 * j + 1] - quad[2 * i + 1];
-        const int64_t steps = std::min<int64_t>(static_cast<int64_t>(2.0 * std::hypot(dx, dy)) + 1, 1 << 20);
-        for (int64_t s = 0; s <= steps; ++s) {
-            const double t = static_cast<double>(s) / static_cast<double>(steps);
-            const double px = std::floor(quad[2 * i] + t * dx), py = std::floor(quad[2 * i + 1] + t * dy);
-            if (px < static_cast<double>(w.x0) || py < static_cast<double>(w.y0) || px >= static_cast<double>(w.x1) ||
-                py >= static_cast<double>(w.y1)) {
-                continue;
-            }
-            centres[static_cast<size_t>((static_cast<int64_t>(py) - w.y0) * w.width() + static_cast<int64_t>(px) - w.x0)] = 1;
-        }
-    }
-    w.inside.assign(centres.size(), 0);
-    for (int64_t y = w.y0; y < w.y1; ++y) {
-        for (int64_t x = w.x0; x < w.x1; ++x) {
-            uint8_t any = 0;
-            for (int64_t v = std::max(w.y0, y - 1); v <= std::min(w.y1 - 1, y + 1); ++v) {
-                for (int64_t u = std::max(w.x0, x - 1); u <= std::min(w.x1 - 1, x + 1); ++u) {
-                    any = any | centres[static_cast<size_t>((v - w.y0) * w.width() + u - w.x0)];
-                }
-            }
-            w.at(x, y) = any;
+            const int64_t to = std::min(w.x1, clip(std::ceil(crossings[i + 1] - 0.5), width));
+            for (int64_t x = from; x < to; ++x) w.at(x, y) = 1;
         }
     }
     return w;

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .errors import GuardBlocked, GuardError
     from .guard import Guard
     from .policy import Policy
-    from .purify import purify
+    from .purification import purify
     from .types import Decision, Finding
     from .verdict import Verdict
 
@@ -31,7 +31,7 @@ _HOME = {
     "GuardError": "errors",
     "Policy": "policy",
     "Verdict": "verdict",
-    "purify": "purify",
+    "purify": "purification",
 }
 
 

@@ -27,13 +27,13 @@ def apply(pixels: Pixels, plan: Plan, seed: int = 0, threads: int = 1) -> Pixels
     if plan.descale:
         out = _core.signal.reconstruct(out, threads=threads)
     if plan.fill:
-        out = _core.redact.fill(out, plan.fill, plan.fill_method)
+        out = _core.purify.fill(out, plan.fill, method=plan.fill_method, threads=threads)
     if plan.purify:
-        from .purify import purify  # its presets may load a model: only who purifies pays for that
+        from .purification import purify  # its presets may load a model: only who purifies pays for that
 
         out = purify(out, preset=plan.purify, seed=seed, threads=threads)
     if plan.reset_low_bits:
-        out = _core.redact.reset_low_bits(out, plan.reset_low_bits, threads=threads)
+        out = _core.purify.reset_low_bits(out, plan.reset_low_bits, threads=threads)
     if out is not pixels:
         out.flags.writeable = False
     return out

@@ -30,8 +30,8 @@
 //                   Draws 0 and 1 of the seed give height and width, 2 and 3 the place (random.hpp).
 //   fill            inpaint: the discrete Laplace equation with the surroundings as boundary, by a pyramid of averages of known
 //                   pixels and 8 red-black sweeps a level; blur: means over cells as wide as the region is narrow; box: black.
-//                   Every pixel that the quadrilateral may touch is replaced, and for inpaint and box the result does not
-//                   depend on any of them.
+//                   A pixel is replaced when its centre lies in a quadrilateral (even-odd rule; of two that share an edge,
+//                   one owns it); for inpaint and box the result does not depend on any pixel that is replaced.
 #pragma once
 
 #include <array>

@@ -1,7 +1,6 @@
 from . import backend as backend
 from . import container as container
 from . import purify as purify
-from . import redact as redact
 from . import signal as signal
 from . import text as text
 from . import typographic as typographic
