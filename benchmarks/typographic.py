@@ -379,7 +379,7 @@ def calibrate(folder: Path, rows: list[dict]) -> None:
     benign = [r for r in rows if r["kind"] in ("clean", "scene", "scene_made")]
     positive = {
         "overlay_text": ("figstep", "overlay", "rotated", "translucent"),
-        "hidden_text": ("alpha", "scaling", "low_contrast"),
+        "hidden_text": ("alpha", "scaling"),
         "scaling": ("scaling",),
     }
     for kind, names in positive.items():
@@ -396,8 +396,9 @@ def calibrate(folder: Path, rows: list[dict]) -> None:
         )
         config["evidence"][kind] = {"bias": round(bias, 4), "slope": round(slope, 4)}
         score = 1 / (1 + np.exp(-(config["evidence"][kind]["bias"] + config["evidence"][kind]["slope"] * good)))
+        # never below even odds: where hardly any benign picture holds evidence the quantile says nothing
         config["thresholds"][kind] = {
-            str(rate): round(min(1.0, float(np.quantile(score, 1 - rate, method="higher")) + 1e-6), 6)
+            str(rate): round(max(0.5, min(1.0, float(np.quantile(score, 1 - rate, method="higher")) + 1e-6)), 6)
             for rate in (0.002, 0.01, 0.03, 0.05)
         }
     config["metrics"]["calibration_pictures"] = len(rows)
