@@ -122,11 +122,3 @@ def test_models_are_listed_and_verified(capsys: pytest.CaptureFixture[str]) -> N
     code, out, _ = run(capsys, "models", "verify", "--format", "json")
     listed = json.loads(out)
     assert code == 0 and all(m["error"] is None and m["bytes"] > 0 for m in listed)
-
-
-def test_atomic_write_leaves_no_part_behind(tmp_path: Path) -> None:
-    cli.write_atomic(tmp_path / "x" / "a.bin", b"whole")
-    assert (tmp_path / "x" / "a.bin").read_bytes() == b"whole"
-    with pytest.raises(TypeError):
-        cli.write_atomic(tmp_path / "x" / "b.bin", "not bytes")  # type: ignore[arg-type]
-    assert [p.name for p in (tmp_path / "x").iterdir()] == ["a.bin"]
