@@ -154,7 +154,7 @@ class MessagesVerdict:
         images_refused: Pictures that could not be judged or must not be shown.
         cache_hits: Verdicts that were known already.
         reasons: One sentence for each thing that counted, with its place, worst first.
-        timings_ms: `total`, and `guard`: the part of it that the guard's own verdicts took.
+        timings_ms: `total`, and `guard`: what verdicts and fresh encodings of pictures took of it.
         prompt: Everything the model is given to read but its system message (for `check_response`).
         system: The system message.
     """
@@ -405,7 +405,9 @@ class _Judge:
         if verdict and slot.render:
             form = slot.render.__name__
             if form not in encodings:
+                begin = time.perf_counter()
                 encodings[form] = slot.render(verdict)
+                self.spent_ms += (time.perf_counter() - begin) * 1e3
             slot.value = encodings[form]
         return verdict
 

@@ -29,7 +29,8 @@ def loads(body: bytes) -> dict[str, Any]:
     """
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_constant)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        if b"\\ud" in body.lower():  # only an escape can bring a surrogate into valid UTF-8
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise UnsupportedInput("body is nested too deeply") from None
     except UnicodeError:
