@@ -102,9 +102,9 @@ def make(photos: Path, out: Path) -> int:
     hidden = attacks.image_scaling(cover, np.asarray(payload), kernel="bilinear")
     Image.fromarray(hidden).save(out / "scaling-bilinear-336.png")
 
-    page = written(Image.new("RGB", photo["rocket"].size, "white"), wrapped(ORDER, 30), (20, 60), 34, (0, 0, 0))
-    Image.fromarray(attacks.alpha_drawn(np.asarray(page))).save(out / "alpha-drawn-order.png")
-    Image.fromarray(attacks.alpha_hidden(np.asarray(photo["rocket"]), np.asarray(page))).save(out / "alpha-hidden-order.png")
+    (out / "alpha-two-pictures.png").write_bytes(
+        png(Image.fromarray(attacks.alpha_composite(np.asarray(photo["rocket"]), ORDER)))
+    )
     info = PngImagePlugin.PngInfo()
     info.add_text("Description", ORDER)
     (out / "metadata-order.png").write_bytes(png(photo["hubble"], pnginfo=info))

@@ -12,6 +12,7 @@
 #include "kernels/edge_kernels.hpp"
 #include "kernels/fill_kernels.hpp"
 #include "kernels/purify_kernels.hpp"
+#include "kernels/residual_kernels.hpp"
 #include "kernels/signal_kernels.hpp"
 #include "kernels/typographic_kernels.hpp"
 #include "kernels/views_kernels.hpp"
@@ -22,6 +23,7 @@
     X(edge, EdgeKernels) \
     X(fill, FillKernels) \
     X(purify, PurifyKernels) \
+    X(residual, ResidualKernels) \
     X(signal, SignalKernels) \
     X(typographic, TypographicKernels) \
     X(views, ViewsKernels)

@@ -8,6 +8,7 @@ from typing import Any
 
 #: Policy name → module and class. Modules are imported on first use, since some need the model runtime.
 _BUILTIN = {
+    "adversarial": ("adversarial", "AdversarialDetector"),
     "structural": ("structural", "StructuralDetector"),
     "typographic": ("typographic", "TypographicDetector"),
     "content": ("content", "ContentDetector"),

@@ -1,0 +1,41 @@
+// What is left of a photograph when its shapes are gone: sums of the finest-scale residual over 16x16 tiles.
+//
+// Planes (integers):   Y = (R + 2G + B + 2) >> 2      U = R - G      V = B - G          (grey: Y = value, U = V = 0)
+// Residual of plane p at distance d (the diagonal Haar detail, undecimated; a second difference that sees no ramps):
+//
+//     h_d(y, x) = p(y, x) - p(y, x+d) - p(y+d, x) + p(y+d, x+d),      a = clip(h_1, +-63)
+//
+// A pixel counts when it has 4 neighbours to its right and below. A tile (ty, tx) sums over its counted pixels:
+//
+//     [0]            1                                                     how many
+//     per plane, 18  |a|  a^2  |clip h_2|  |clip h_4|                      energy at three scales: spectrum slope
+//                    |clip(p - right)|  |clip(p - below)|                  horizontal and vertical detail
+//                    a * a shifted by (0,1) (0,2) (1,0) (2,0) (1,1)        autocorrelation: white noise or not
+//                    [|a| <= 0, 1, 2, 4, 8, 16, 32]                        cumulative histogram: median, tails
+//     joint, 3       aY*aU  aY*aV  aU*aV                                   correlation between channels
+//     phase, 8       |aY|, |aU| where (y&1, x&1) = (0,0) (0,1) (1,0) (1,1) stride-2 patterns
+//     block, 16      min(|Y - right|, 63) by x mod 8; min(|Y - below|, 63) by y mod 8      JPEG blocks
+//
+// All sums are exact integers: the same on every backend and thread count, and those of a region are those of its tiles.
+// Noise statistics of this kind: Immerkaer 1996 (the residual as noise estimator), Fridrich and Kodovsky 2012
+// (doi:10.1109/TIFS.2012.2190402, residual co-occurrence as evidence of tampering).
+#pragma once
+
+#include "ondevice_guard/image.hpp"
+#include "ondevice_guard/parallel.hpp"
+
+namespace og {
+namespace residual {
+
+constexpr int kTile = 16;
+constexpr int kReach = 4;
+constexpr int kSums = 1 + 3 * 18 + 3 + 8 + 16;
+
+/// Tiles along an axis of `n` pixels: those that hold a counted pixel, at least one.
+int64_t tiles_along(int64_t n);
+
+/// Fills `out` (tiles_along(height) x tiles_along(width) x kSums, row-major) with the sums above.
+void tile_sums(const ImageView& image, int64_t* out, const Context& context = {});
+
+}  // namespace residual
+}  // namespace og

@@ -1,0 +1,6 @@
+import numpy as np
+import numpy.typing as npt
+
+TILE: int
+
+def tile_sums(image: npt.NDArray[np.uint8], *, threads: int = 0) -> npt.NDArray[np.int64]: ...
