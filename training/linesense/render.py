@@ -19,15 +19,59 @@ from PIL import ImageFont
 
 HEIGHT = 32
 GAP = 0
-CLASSES = ["gap", *"abcdefghijklmnopqrstuvwxyz0123456789", "dot", "comma", "colon", "mark", "quote", "bracket", "dash", "slash", "symbol",
-           "cyrillic", "greek", "han", "kana", "hangul", "arabic", "hebrew", "indic", "thai", "other", "flipped"]
+CLASSES = [
+    "gap",
+    *"abcdefghijklmnopqrstuvwxyz0123456789",
+    "dot",
+    "comma",
+    "colon",
+    "mark",
+    "quote",
+    "bracket",
+    "dash",
+    "slash",
+    "symbol",
+    "cyrillic",
+    "greek",
+    "han",
+    "kana",
+    "hangul",
+    "arabic",
+    "hebrew",
+    "indic",
+    "thai",
+    "other",
+    "flipped",
+]
 SCRIPTS = ("none", "latin", "cyrillic", "greek", "han", "kana", "hangul", "arabic", "hebrew", "indic", "thai", "other")
 INDEX = {c: i for i, c in enumerate(CLASSES)}
-_PUNCT = {**dict.fromkeys(".…·", "dot"), **dict.fromkeys(",;", "comma"), ":": "colon", **dict.fromkeys("!?", "mark"),
-          **dict.fromkeys("'\"`“”‘’", "quote"), **dict.fromkeys("()[]{}<>", "bracket"), **dict.fromkeys("-_–—=~", "dash"), **dict.fromkeys("/\\|", "slash")}
-_NAMES = (("CYRILLIC", "cyrillic"), ("GREEK", "greek"), ("CJK", "han"), ("HIRAGANA", "kana"), ("KATAKANA", "kana"), ("HANGUL", "hangul"),
-          ("ARABIC", "arabic"), ("HEBREW", "hebrew"), ("DEVANAGARI", "indic"), ("BENGALI", "indic"), ("MALAYALAM", "indic"), ("TAMIL", "indic"),
-          ("TELUGU", "indic"), ("GUJARATI", "indic"), ("THAI", "thai"))
+_PUNCT = {
+    **dict.fromkeys(".…·", "dot"),
+    **dict.fromkeys(",;", "comma"),
+    ":": "colon",
+    **dict.fromkeys("!?", "mark"),
+    **dict.fromkeys("'\"`“”‘’", "quote"),
+    **dict.fromkeys("()[]{}<>", "bracket"),
+    **dict.fromkeys("-_–—=~", "dash"),
+    **dict.fromkeys("/\\|", "slash"),
+}
+_NAMES = (
+    ("CYRILLIC", "cyrillic"),
+    ("GREEK", "greek"),
+    ("CJK", "han"),
+    ("HIRAGANA", "kana"),
+    ("KATAKANA", "kana"),
+    ("HANGUL", "hangul"),
+    ("ARABIC", "arabic"),
+    ("HEBREW", "hebrew"),
+    ("DEVANAGARI", "indic"),
+    ("BENGALI", "indic"),
+    ("MALAYALAM", "indic"),
+    ("TAMIL", "indic"),
+    ("TELUGU", "indic"),
+    ("GUJARATI", "indic"),
+    ("THAI", "thai"),
+)
 
 
 @functools.cache
@@ -106,8 +150,8 @@ class Face:
         out = np.zeros((self.ascent + self.descent + 16, int(edges[-1]) + 40), np.uint8)
         for (_, ink, x, y), e in zip(glyphs, edges, strict=False):
             if ink.size:
-                y0, x0 = max(0, 8 + y), max(0, int(round(12 + e + x)))
-                area = out[y0:y0 + ink.shape[0], x0:x0 + ink.shape[1]]
+                y0, x0 = max(0, 8 + y), max(0, round(12 + e + x))
+                area = out[y0 : y0 + ink.shape[0], x0 : x0 + ink.shape[1]]
                 np.maximum(area, ink[: area.shape[0], : area.shape[1]], out=area)
         return out, 12 + edges, float(edges[-1])
 
@@ -140,7 +184,7 @@ class Backgrounds:
         zoom = rng.uniform(0.5, 2.5)
         ch, cw = min(photo.shape[0], max(4, int(h / zoom))), min(photo.shape[1], max(8, int(w / zoom)))
         y, x = rng.randint(0, photo.shape[0] - ch), rng.randint(0, photo.shape[1] - cw)
-        return cv2.resize(photo[y:y + ch, x:x + cw], (w, h), interpolation=cv2.INTER_LINEAR)
+        return cv2.resize(photo[y : y + ch, x : x + cw], (w, h), interpolation=cv2.INTER_LINEAR)
 
 
 def wrap(text: str, limit: int, rng: random.Random) -> list[str]:
@@ -173,7 +217,13 @@ class Renderer:
         scripts: Faces for text that is mostly not Latin, by script name.
     """
 
-    def __init__(self, faces: list[Face], backgrounds: Backgrounds, rng: random.Random, scripts: dict[str, list[Face]] | None = None) -> None:
+    def __init__(
+        self,
+        faces: list[Face],
+        backgrounds: Backgrounds,
+        rng: random.Random,
+        scripts: dict[str, list[Face]] | None = None,
+    ) -> None:
         self.faces, self.backgrounds, self.rng, self.scripts = faces, backgrounds, rng, scripts or {}
 
     def style(self, easy: bool = False) -> dict[str, object]:
@@ -181,13 +231,29 @@ class Renderer:
         r = self.rng
         page = r.random()
         s: dict[str, object] = {
-            "face": r.choice(self.faces), "stretch": r.choice((1.0, r.uniform(0.8, 1.25))), "spacing": r.choice((0, 0, 0, 0, r.uniform(0, 0.25))),
-            "height": r.choice((r.uniform(11, 20), r.uniform(16, 40), r.uniform(24, 48))), "dark": r.random() < 0.6,
-            "back": "flat" if page < 0.5 else "gradient" if page < 0.6 else "photo", "box": r.random() < 0.12, "outline": r.random() < 0.15,
-            "shadow": r.random() < 0.08, "opacity": 1.0 if r.random() < 0.6 else r.uniform(0.3, 1) if r.random() < 0.6 else float(np.exp(r.uniform(np.log(0.05), np.log(0.4)))),
-            "blur": r.choice((0, 0, 0, r.uniform(0, 1.0), r.uniform(0.3, 1.6))), "noise": r.choice((0, 0, r.uniform(0, 4), r.uniform(0, 12))),
-            "jpeg": r.choice((0, 0, r.randint(25, 95))), "dim": r.choice((1.0, 1.0, r.uniform(0.05, 1))), "bold": r.random() < 0.06, "skew": r.gauss(0, 0.012),
-            "margin": [r.uniform(-0.06, 0.25) for _ in range(2)], "under": r.random() < 0.04, "jitter": r.uniform(0, 0.5),
+            "face": r.choice(self.faces),
+            "stretch": r.choice((1.0, r.uniform(0.8, 1.25))),
+            "spacing": r.choice((0, 0, 0, 0, r.uniform(0, 0.25))),
+            "height": r.choice((r.uniform(11, 20), r.uniform(16, 40), r.uniform(24, 48))),
+            "dark": r.random() < 0.6,
+            "back": "flat" if page < 0.5 else "gradient" if page < 0.6 else "photo",
+            "box": r.random() < 0.12,
+            "outline": r.random() < 0.15,
+            "shadow": r.random() < 0.08,
+            "opacity": 1.0
+            if r.random() < 0.6
+            else r.uniform(0.3, 1)
+            if r.random() < 0.6
+            else float(np.exp(r.uniform(np.log(0.05), np.log(0.4)))),
+            "blur": r.choice((0, 0, 0, r.uniform(0, 1.0), r.uniform(0.3, 1.6))),
+            "noise": r.choice((0, 0, r.uniform(0, 4), r.uniform(0, 12))),
+            "jpeg": r.choice((0, 0, r.randint(25, 95))),
+            "dim": r.choice((1.0, 1.0, r.uniform(0.05, 1))),
+            "bold": r.random() < 0.06,
+            "skew": r.gauss(0, 0.012),
+            "margin": [r.choice((r.uniform(-0.1, 0.08), r.uniform(-0.06, 0.25))) for _ in range(2)],
+            "under": r.random() < 0.04,
+            "jitter": r.uniform(0, 0.5),
         }
         if s["back"] == "photo" and float(s["opacity"]) < 0.3:  # type: ignore[arg-type]
             s["opacity"] = float(s["opacity"]) + 0.2  # type: ignore[arg-type]
@@ -207,7 +273,11 @@ class Renderer:
         if ink.size < 6:
             return None
         # The cut: the band from ascender to descender (or the ink, when the text has none), with error.
-        top, bottom = (8 + 0.22 * face.ascent * 0.6, 8 + face.ascent + 0.85 * face.descent) if r.random() < 0.5 else (ink[0], ink[-1] + 1)
+        top, bottom = (
+            (8 + 0.22 * face.ascent * 0.6, 8 + face.ascent + 0.85 * face.descent)
+            if r.random() < 0.5
+            else (ink[0], ink[-1] + 1)
+        )
         top, bottom = min(top, ink[0] + 0.2 * ink.size), max(bottom, ink[-1] - 0.2 * ink.size)
         if bottom - top < 0.3 * (face.ascent + face.descent):  # dots, dashes: the neighbours set the height
             top, bottom = 8 + 0.2 * face.ascent, 8 + face.ascent + 0.5 * face.descent
@@ -215,14 +285,20 @@ class Renderer:
         m0, m1 = (m + r.uniform(-0.08, 0.08) * float(s["jitter"]) * 2 for m in s["margin"])  # type: ignore[union-attr]
         top, bottom = top - span * m0, bottom + span * m1
         span = bottom - top
-        left, right = 12 - span * r.uniform(-0.1, 0.5), 12 + length + span * r.uniform(-0.1, 0.5)
+        left, right = (12 - span * r.uniform(-0.3, 0.4), 12 + length + span * r.uniform(-0.35, 0.4))
         if r.random() < 0.1:
             right += span * r.uniform(0, 3)
         height = float(s["height"])  # type: ignore[arg-type]
         small = height / span
         sx = small * float(s["stretch"])  # type: ignore[arg-type]
-        w0, h0 = max(6, int(round((right - left) * sx))), max(6, int(round(height)))
-        affine = np.array([[sx, 0, -left * sx], [float(s["skew"]) * small, small, -top * small - float(s["skew"]) * small * (left + right) / 2]], np.float32)  # type: ignore[arg-type]
+        w0, h0 = max(6, round((right - left) * sx)), max(6, round(height))
+        affine = np.array(
+            [
+                [sx, 0, -left * sx],
+                [float(s["skew"]) * small, small, -top * small - float(s["skew"]) * small * (left + right) / 2],
+            ],
+            np.float32,
+        )  # type: ignore[arg-type]
         if s["bold"]:
             mask = cv2.dilate(mask, np.ones((3, 3), np.uint8))
         if small < 0.7:  # warpAffine does not average
@@ -247,7 +323,7 @@ class Renderer:
         img = back + (ink_level - back) * alpha * o
         if s["under"]:
             y = min(h0 - 1, int(h0 * 0.9))
-            img[y:y + max(1, h0 // 16)] = ink_level
+            img[y : y + max(1, h0 // 16)] = ink_level
         dim = float(s["dim"])  # type: ignore[arg-type]
         if dim < 1:
             img = 128 + (img - 128) * dim + r.uniform(-1, 1) * (1 - dim) * 100
@@ -256,11 +332,15 @@ class Renderer:
             img = cv2.GaussianBlur(img, (0, 0), blur)
         img = np.rint(img)
         if s["noise"]:
-            img = img + np.random.default_rng(r.getrandbits(32)).normal(0, float(s["noise"]) * max(dim, 0.2) * max(o, 0.3), img.shape)  # type: ignore[arg-type]
+            img = img + np.random.default_rng(r.getrandbits(32)).normal(
+                0, float(s["noise"]) * max(dim, 0.2) * max(o, 0.3), img.shape
+            )  # type: ignore[arg-type]
         img = np.clip(img, 0, 255).astype(np.uint8)
         if s["jpeg"]:
-            img = cv2.imdecode(cv2.imencode(".jpg", img, [cv2.IMWRITE_JPEG_QUALITY, int(s["jpeg"])])[1], cv2.IMREAD_GRAYSCALE)  # type: ignore[call-overload]
-        width = max(8, int(round(w0 * HEIGHT / h0)))
+            img = cv2.imdecode(
+                cv2.imencode(".jpg", img, [cv2.IMWRITE_JPEG_QUALITY, int(s["jpeg"])])[1], cv2.IMREAD_GRAYSCALE
+            )  # type: ignore[call-overload]
+        width = max(8, round(w0 * HEIGHT / h0))
         out = cv2.resize(img, (width, HEIGHT), interpolation=cv2.INTER_LINEAR)
         scale = sx * width / w0
         x = (edges - left) * scale
@@ -282,6 +362,11 @@ class Renderer:
             frames, words = np.where(frames[::-1] > 0, INDEX["flipped"], GAP), []
         return Line(np.ascontiguousarray(out), np.ascontiguousarray(frames), words, script, flip)
 
+    def nothing(self) -> Line:
+        """Return a cut of a photograph without writing: what the text map takes for a line now and then."""
+        width = self.rng.randint(24, 400)
+        return Line(self.backgrounds.crop(HEIGHT, width, self.rng), np.zeros((width + 3) // 4, np.int64), [], 0, False)
+
     def _background(self, h: int, w: int, s: dict[str, object]) -> np.ndarray:
         r = self.rng
         if s["back"] == "photo":
@@ -289,6 +374,8 @@ class Renderer:
         base = r.uniform(190, 255) if s["dark"] else r.uniform(0, 90)
         if s["back"] == "gradient":
             a, b = base, base + r.uniform(-60, 60)
-            gx = np.linspace(0, 1, w, dtype=np.float32)[None] * r.uniform(-1, 1) + np.linspace(0, 1, h, dtype=np.float32)[:, None] * r.uniform(-1, 1)
+            gx = np.linspace(0, 1, w, dtype=np.float32)[None] * r.uniform(-1, 1) + np.linspace(
+                0, 1, h, dtype=np.float32
+            )[:, None] * r.uniform(-1, 1)
             return a + (b - a) * gx
         return np.full((h, w), base, np.float32)

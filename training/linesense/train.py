@@ -27,7 +27,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import assets  # noqa: E402
 from corpus import Corpus  # noqa: E402
 from model import Reader, Teachers  # noqa: E402
-from render import CLASSES, INDEX, SCRIPTS, Backgrounds, Face, Line, Renderer, load_faces, normalise, wrap  # noqa: E402
+from render import CLASSES, SCRIPTS, Backgrounds, Face, Line, Renderer, load_faces, normalise, wrap  # noqa: E402
 from wording import LABELS  # noqa: E402
 
 #: Trigger groups by word stem: what orders and harmful requests are made of. Presence is an exact label of a line.
@@ -40,15 +40,37 @@ TRIGGERS: dict[str, str] = {
     "persona": "act|pretend|roleplay|imagine|simulate|character|persona|become",
     "secret": "password|secret|key|credential|reveal|leak|confidential|hidden|expose|account|credit|private",
     "reader": "user|human|customer|image|picture|photo|describe|mention|question",
-    "weapon": "bomb|explosive|weapon|gun|firearm|poison|grenade|ammunition|nerve|chemical|drug|meth|cocaine|heroin|malware|virus|ransomware",
-    "crime": "kill|murder|steal|hack|rob|fraud|launder|illegal|kidnap|blackmail|terrorist|hate|suicide|abuse|forge|counterfeit|bribe|exploit|"
-             "manipulat|smuggl|attack|harm|violen|discriminat|racis|deceiv|cheat|phish|scam|evade|threat",
+    "weapon": "bomb|explosive|weapon|gun|firearm|poison|grenade|ammunition|nerve|chemical|drug|meth|"
+    "cocaine|heroin|malware|virus|ransomware",
+    "crime": "kill|murder|steal|hack|rob|fraud|launder|illegal|kidnap|blackmail|terrorist|hate|suicide|abuse|forge|"
+    "counterfeit|bribe|exploit|manipulat|smuggl|attack|harm|violen|discriminat|racis|deceiv|cheat|phish|scam|evade|threat",
     "steps": "step|method|way|guide|how|list|procedure|technique|tutorial|tip|instructions|strateg",
     "never": "not|never|don|without|no|must|always|only|instead",
 }
 GROUPS = tuple(TRIGGERS)
 _PATTERN = [re.compile(rf"(?:{p})", re.I) for p in TRIGGERS.values()]
-_SHORT = {"ai", "act", "no", "not", "don", "dan", "say", "key", "rob", "gun", "tip", "way", "how", "state", "order", "mode", "root", "gpt", "llm", "must"}
+_SHORT = {
+    "ai",
+    "act",
+    "no",
+    "not",
+    "don",
+    "dan",
+    "say",
+    "key",
+    "rob",
+    "gun",
+    "tip",
+    "way",
+    "how",
+    "state",
+    "order",
+    "mode",
+    "root",
+    "gpt",
+    "llm",
+    "must",
+}
 
 
 def word_groups(word: str) -> list[int]:
@@ -98,14 +120,22 @@ class Batches:
         labels: list[list[float]] = []
         known: list[float] = []
         while len(lines) < want:
+            if r.random() < 0.05:
+                owner.append(len(labels))
+                labels.append([0.0] * len(LABELS))
+                known.append(1.0)
+                lines.append(self.renderer.nothing())
+                continue
             if r.random() < 0.06 and self.corpus.other_scripts:
-                text, label = r.choice(self.corpus.other_scripts)
+                text, _label = r.choice(self.corpus.other_scripts)
                 names: frozenset[str] = frozenset()
                 known_here = 0.0  # other scripts teach the script fact only
                 text = text[:100]
             else:
                 kind, (text, names) = self.corpus.any()
-                known_here = {"injection": 0.7, "harmful": 0.7, "jailbreak": 0.7}.get(kind, 1.0)  # their labels are of whole prompts
+                known_here = {"injection": 0.7, "harmful": 0.7, "jailbreak": 0.7}.get(
+                    kind, 1.0
+                )  # their labels are of whole prompts
             got = self.lines(text, limit, 7)
             if not got:
                 continue
@@ -132,9 +162,16 @@ class Batches:
                     for g in word_groups(text):
                         groups[i, g] = 1
         return {
-            "x": torch.from_numpy(x), "frames": torch.from_numpy(frames), "groups": torch.from_numpy(groups), "at": torch.tensor(at, dtype=torch.long),
-            "word": torch.tensor(word, dtype=torch.long), "script": torch.tensor([line.script for line in lines]),
-            "flipped": torch.tensor([float(line.flipped) for line in lines]), "owner": torch.tensor(owner), "labels": torch.tensor(labels), "known": torch.tensor(known),
+            "x": torch.from_numpy(x),
+            "frames": torch.from_numpy(frames),
+            "groups": torch.from_numpy(groups),
+            "at": torch.tensor(at, dtype=torch.long),
+            "word": torch.tensor(word, dtype=torch.long),
+            "script": torch.tensor([line.script for line in lines]),
+            "flipped": torch.tensor([float(line.flipped) for line in lines]),
+            "owner": torch.tensor(owner),
+            "labels": torch.tensor(labels),
+            "known": torch.tensor(known),
         }
 
 
@@ -154,7 +191,9 @@ def pool(concepts: torch.Tensor, owner: torch.Tensor, n: int) -> torch.Tensor:
     return out.scatter_reduce(0, owner[:, None].expand_as(concepts), concepts, "amax", include_self=True)
 
 
-def step(reader: Reader, teachers: Teachers, b: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float], torch.Tensor]:
+def step(
+    reader: Reader, teachers: Teachers, b: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, dict[str, float], torch.Tensor]:
     """Return (loss, figures, meaning logits of the batch's paragraphs)."""
     x = ((b["x"].float() - 128) / 64).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
@@ -168,16 +207,24 @@ def step(reader: Reader, teachers: Teachers, b: dict[str, torch.Tensor]) -> tupl
     wordy = F.cross_entropy(words, b["word"], reduction="none")
     wordy = (wordy * torch.where(b["word"] == 0, 0.3, 1.0)).mean() if len(wordy) else frame * 0
     weight = torch.tensor([1.0, 1.0, 0.5, 0.5, 0.5])
-    mean = (F.binary_cross_entropy_with_logits(meaning, b["labels"], reduction="none") * weight * b["known"][:, None]).mean()
-    trig = (F.binary_cross_entropy_with_logits(triggers.float(), b["groups"], reduction="none") * upright[:, None]).mean()
+    mean = (
+        F.binary_cross_entropy_with_logits(meaning, b["labels"], reduction="none") * weight * b["known"][:, None]
+    ).mean()
+    trig = (
+        F.binary_cross_entropy_with_logits(triggers.float(), b["groups"], reduction="none") * upright[:, None]
+    ).mean()
     script = F.cross_entropy(facts[:, : len(SCRIPTS)].float(), b["script"])
     flip = F.binary_cross_entropy_with_logits(facts[:, len(SCRIPTS)].float(), b["flipped"])
     loss = frame + 0.5 * wordy + 2 * mean + 2 * trig + 0.1 * script + 0.3 * flip
     ink = b["frames"] > 0
     figures = {
-        "letter": float((letters.argmax(1) == b["frames"])[ink].float().mean()), "frame": float(frame.detach()), "wordy": float(wordy.detach()),
+        "letter": float((letters.argmax(1) == b["frames"])[ink].float().mean()),
+        "frame": float(frame.detach()),
+        "wordy": float(wordy.detach()),
         "word": float((words.argmax(1) == b["word"])[b["word"] > 0].float().mean()) if len(words) else 0.0,
-        "mean": float(mean.detach()), "trig": float(trig.detach()), "flip": float(flip.detach()),
+        "mean": float(mean.detach()),
+        "trig": float(trig.detach()),
+        "flip": float(flip.detach()),
     }
     return loss, figures, meaning
 
@@ -211,7 +258,17 @@ def validate(reader: Reader, teachers: Teachers, batches: list[dict[str, torch.T
 
 def script_faces(part: str, rng: random.Random) -> dict[str, list[Face]]:
     """Return faces for the scripts that the data sets hold, where fonts for them are installed."""
-    langs = {"cyrillic": "ru", "greek": "el", "han": "zh-cn", "kana": "ja", "hangul": "ko", "arabic": "ar", "hebrew": "he", "indic": "hi", "thai": "th"}
+    langs = {
+        "cyrillic": "ru",
+        "greek": "el",
+        "han": "zh-cn",
+        "kana": "ja",
+        "hangul": "ko",
+        "arabic": "ar",
+        "hebrew": "he",
+        "indic": "hi",
+        "thai": "th",
+    }
     out = {}
     for name, lang in langs.items():
         faces = []
@@ -231,7 +288,12 @@ def script_faces(part: str, rng: random.Random) -> dict[str, list[Face]]:
 def source(data: Path, part: str, seed: int, faces: int) -> tuple[Corpus, Renderer, random.Random]:
     rng = random.Random(seed)
     corpus = Corpus(data, part, seed, HERE / "cache")
-    renderer = Renderer(load_faces(assets.fonts(part, "en"), faces, rng), Backgrounds(assets.photos(data, part)), rng, script_faces(part, rng))
+    renderer = Renderer(
+        load_faces(assets.fonts(part, "en"), faces, rng),
+        Backgrounds(assets.photos(data, part)),
+        rng,
+        script_faces(part, rng),
+    )
     return corpus, renderer, rng
 
 
@@ -298,14 +360,26 @@ def main() -> None:
         run["steps"] += 1
         if time.time() - last > 120 or i == 20:
             n = run.pop("steps")
-            row = {"step": i, "lines": seen, "minutes": round((time.time() - start) / 60, 1), "cpu": round(time.process_time() - cpu0),
-                   **{f"{k}_s": round(v, 1) for k, v in spent.items()},
-                   "train": {k: round(v / n, 4) for k, v in run.items()}, "held": {k: round(v, 4) for k, v in validate(reader, teachers, held).items()}}
+            row = {
+                "step": i,
+                "lines": seen,
+                "minutes": round((time.time() - start) / 60, 1),
+                "cpu": round(time.process_time() - cpu0),
+                **{f"{k}_s": round(v, 1) for k, v in spent.items()},
+                "train": {k: round(v / n, 4) for k, v in run.items()},
+                "held": {k: round(v, 4) for k, v in validate(reader, teachers, held).items()},
+            }
             log.write(json.dumps(row) + "\n")
             run.clear()
             save(args.run, reader, teachers, words, row)
             last = time.time()
-    row = {"step": i, "lines": seen, "held": validate(reader, teachers, held), "cpu": time.process_time() - cpu0, "final": True}
+    row = {
+        "step": i,
+        "lines": seen,
+        "held": validate(reader, teachers, held),
+        "cpu": time.process_time() - cpu0,
+        "final": True,
+    }
     log.write(json.dumps(row) + "\n")
     save(args.run, reader, teachers, words, row)
 

@@ -11,11 +11,15 @@ Labels of a paragraph are a set of the names in `LABELS`:
     list     a numbered list whose items are empty, to be continued by the reader (FigStep's layout)
 """
 
+# Tables of phrases are set as prose, many to a line.
+# ruff: noqa: E501, SIM905
+# fmt: off
+
 from __future__ import annotations
 
 import random
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 LABELS = ("order", "harm", "role", "request", "list")
 
@@ -341,7 +345,10 @@ class Writer:
 
     def code(self) -> Paragraph:
         r = self.rng
-        w: Callable[[], str] = lambda: r.choice(self.words).lower()
+
+        def w() -> str:
+            return r.choice(self.words).lower()
+
         rows = []
         for _ in range(r.randint(1, 6)):
             rows.append(r.choice((
@@ -370,7 +377,7 @@ class Writer:
     def jumble(self) -> Paragraph:
         """Words that orders are made of, without their order or company: they must not be enough."""
         r, table = self.rng, (CANCEL, WHEN, RULES, SAY, WHICH)
-        own = [w for w in " ".join(self.pick(r.choice(table)) for _ in range(r.randint(1, 2))).split()]
+        own = " ".join(self.pick(r.choice(table)) for _ in range(r.randint(1, 2))).split()
         words = own[: r.randint(1, 2)] + r.choices(self.words, k=r.randint(2, 6))
         r.shuffle(words)
         return self.case(" ".join(words)), frozenset()

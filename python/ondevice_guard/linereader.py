@@ -1,0 +1,251 @@
+"""What lines of writing mean, without ever spelling them: strips → evidence → does this picture give orders?
+
+The model `linesense_v1` turns a strip, grey and 32 pixels high, into *concepts*: 192 non-negative detectors of phrases,
+each the strongest answer along the strip. Nothing in the graph names a letter or a word beyond the presence of one of
+twelve groups of trigger words, so that no text can be read out of it, stored or logged.
+
+Concepts of several lines are joined by their maximum, as if the lines were one: a small perceptron (`heads.npz`) reads
+order, harmful request, persona, ordinary request and empty list from any such union. `LineReader.orders` slides
+windows of 1, 2, 4 and 8 lines over the lines in reading order, and a second perceptron weighs the best windows, the
+trigger groups and the amount of writing into one probability. A long document is therefore judged by its most
+suspicious passage, and knows that it had many.
+
+Imports types, errors, runtime and _core only; `detectors/typographic.py` cuts the strips and calls this.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from . import runtime
+from .errors import ModelError, UnsupportedInput
+from .types import Pixels
+
+Floats = npt.NDArray[np.float32]
+
+MODEL = "linesense_v1"
+HEIGHT = 32
+#: Strips of one run share a width, a multiple of this; the rest is the grey that normalisation centres on.
+STEP = 64
+#: Columns of pixels in one run: 64 lines of 512 take 40 MB of activations.
+BATCH = 32_768
+WINDOWS = (1, 2, 4, 8)
+#: Logits beyond this say no more; it keeps one wild line from deciding alone.
+CLIP = 12.0
+
+
+class _Quads(Protocol):
+    """Whatever has the quadrilaterals of lines: float32 N x 4 x 2, clockwise from the start of the line."""
+
+    quads: Floats
+
+
+def normalise(strip: Pixels) -> Pixels:
+    """Centre a uint8 32xW strip on 128 and stretch its contrast to a standard deviation of 48, at most 24-fold.
+
+    Faint and strong writing look alike afterwards; a deviation below 2 grey levels is taken for noise.
+    """
+    x = strip.astype(np.float32)
+    scaled: Pixels = np.clip(np.rint(128 + (x - x.mean()) * (48 / max(float(x.std()), 2.0))), 0, 255).astype(np.uint8)
+    return scaled
+
+
+def reading_order(quads: Floats) -> npt.NDArray[np.intp]:
+    """Return the order in which lines are read: rows across the common direction, then along it.
+
+    Args:
+        quads: float32 N x 4 x 2, clockwise from the start of each line.
+    """
+    if not len(quads):
+        return np.zeros(0, np.intp)
+    along = quads[:, 1] - quads[:, 0]
+    u = along.sum(0) / max(float(np.hypot(*along.sum(0))), 1e-6)
+    centre = quads.mean(1)
+    down, right = centre @ np.array([-u[1], u[0]]), centre @ u
+    height = float(np.median(np.hypot(*(quads[:, 3] - quads[:, 0]).T)))
+    order = np.argsort(down, kind="stable")
+    row = np.concatenate([[0], np.cumsum(np.diff(down[order]) > 0.5 * height)])
+    return order[np.lexsort((right[order], row))]
+
+
+def _perceptron(x: Floats, w: Mapping[str, Floats], name: str) -> Floats:
+    """Two layers, ReLU between; the second may be wider than one."""
+    hidden = np.maximum(x @ w[f"{name}_w1"] + w[f"{name}_b1"], 0)
+    return np.asarray(hidden @ w[f"{name}_w2"] + w[f"{name}_b2"], np.float32)
+
+
+class LineReader:
+    """Reads the meaning of lines.
+
+    Args:
+        models: Directory with model folders; None searches the usual places.
+        threads: Threads inside one call.
+
+    Raises:
+        ModelError: The model is missing, altered, or not what this code was written for.
+    """
+
+    def __init__(self, models: str | Path | None = None, threads: int = 1) -> None:
+        self._model = runtime.load(MODEL, models, threads)
+        config = self._model.config
+        try:
+            self._blocks: dict[str, tuple[int, int]] = {
+                k: (int(a), int(b)) for k, (a, b) in config["evidence"]["blocks"].items()
+            }
+            self.names: Mapping[str, tuple[str, ...]] = {k: tuple(v) for k, v in config["evidence"]["names"].items()}
+            with np.load(io.BytesIO(self._model.file("heads.npz")), allow_pickle=False) as arrays:
+                self._heads = {k: arrays[k].astype(np.float32) for k in arrays.files}
+            for block in ("concepts", "triggers", "facts"):
+                self._blocks[block]
+            width = len(_features(np.zeros((0, self.width), np.float32), self._blocks, self._heads))
+            if self._heads["image_w1"].shape[0] != width or self.names["meaning"][:2] != ("order", "harm"):
+                raise ValueError(f"the image head does not take {width} features")
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise ModelError(f"{MODEL}: config.json or heads.npz is not of this version: {error!r}") from error
+        self.models: Mapping[str, str] = {self._model.name: "sha256:" + config["files"][config["graph"]]["sha256"][:16]}
+
+    @property
+    def width(self) -> int:
+        """Length of one line's evidence: the blocks of the graph, then the strip's width in multiples of its height."""
+        return max(b for _, b in self._blocks.values()) + 1
+
+    def threshold(self, fpr: float) -> float:
+        """Return the operating point of `typographic` at a false-positive rate.
+
+        Raises:
+            ModelError: The config has no such point.
+        """
+        return self._model.threshold("typographic", fpr)
+
+    def read(self, strips: Sequence[Pixels]) -> Floats:
+        """Look at strips.
+
+        Args:
+            strips: uint8 32xW grey strips, W >= 1, upright or upside down.
+
+        Returns:
+            float32 N x `width`: concepts, trigger-group logits, script and upside-down logits, relative width.
+
+        Raises:
+            UnsupportedInput: A strip of another height or type.
+        """
+        for s in strips:
+            if s.dtype != np.uint8 or s.ndim != 2 or s.shape[0] != HEIGHT or s.shape[1] < 1:
+                raise UnsupportedInput(f"a strip must be uint8 {HEIGHT}xW, got {s.dtype} {s.shape}")
+        out = np.zeros((len(strips), self.width), np.float32)
+        ready = [normalise(s) for s in strips]
+        self._run(ready, range(len(ready)), out)
+        turned = self._blocks["facts"][1] - 1
+        flipped = [i for i in range(len(ready)) if out[i, turned] > 0]
+        if flipped:  # read again the right way up; keep what looked less upside down
+            again = np.zeros_like(out)
+            self._run({i: np.ascontiguousarray(ready[i][::-1, ::-1]) for i in flipped}, flipped, again)
+            for i in flipped:
+                if again[i, turned] < out[i, turned]:
+                    out[i] = again[i]
+        out[:, -1] = [s.shape[1] / HEIGHT for s in strips]
+        return out
+
+    def _run(self, strips: Any, rows: Sequence[int], out: Floats) -> None:
+        by_width: dict[int, list[int]] = {}
+        for i in rows:
+            by_width.setdefault(-(-strips[i].shape[1] // STEP) * STEP, []).append(i)
+        for width, members in sorted(by_width.items()):
+            per = max(1, BATCH // width)
+            for start in range(0, len(members), per):
+                part = members[start : start + per]
+                x = np.full((len(part), 1, HEIGHT, width), 128, np.uint8)
+                for row, i in enumerate(part):
+                    x[row, 0, :, : strips[i].shape[1]] = strips[i]
+                out[part, :-1] = self._model.run({"lines": x})[0]
+
+    def meaning(self, evidence: Floats) -> Floats:
+        """Return the probabilities of `names["meaning"]` for each line by itself: float32 N x 5."""
+        a, b = self._blocks["concepts"]
+        return np.asarray(1 / (1 + np.exp(-_perceptron(evidence[:, a:b], self._heads, "meaning"))), np.float32)
+
+    def orders(self, evidence: Floats, lines: _Quads) -> tuple[float, Floats]:
+        """Judge all lines of one view together.
+
+        Args:
+            evidence: float32 N x `width`, from `read`.
+            lines: The same lines, with `quads`.
+
+        Returns:
+            The probability that the view gives orders or asks for harm, and how much each line takes part, in [0, 1].
+        """
+        n = len(evidence)
+        if not n:
+            return 0.0, np.zeros(0, np.float32)
+        order = reading_order(lines.quads)
+        x = _features(evidence[order], self._blocks, self._heads)
+        logit = float(_perceptron((x - self._heads["image_mean"]) / self._heads["image_std"], self._heads, "image")[0])
+        part = np.zeros(n, np.float32)
+        part[order] = self._parts(evidence[order])
+        return float(1 / (1 + np.exp(-np.clip(logit, -30, 30)))), part
+
+    def _parts(self, evidence: Floats) -> Floats:
+        """A line takes part by what it says alone, or by what the best passage around it loses without it."""
+        a, b = self._blocks["concepts"]
+        concepts, n = evidence[:, a:b], len(evidence)
+        part = _risk(_perceptron(concepts, self._heads, "meaning"))
+        for start in range(max(1, n - 3)):
+            rows = np.arange(start, min(n, start + 4))
+            whole = float(_risk(_perceptron(concepts[rows].max(0)[None], self._heads, "meaning"))[0])
+            if whole <= 0 or len(rows) == 1:
+                continue
+            for i in rows:
+                rest = concepts[rows[rows != i]].max(0)[None]
+                loss = whole - float(_risk(_perceptron(rest, self._heads, "meaning"))[0])
+                part[i] = max(part[i], min(whole, 2 * loss - 1))
+        return np.asarray(1 / (1 + np.exp(-np.clip(part, -CLIP, CLIP))), np.float32)
+
+
+def _risk(meaning: Floats) -> Floats:
+    return np.maximum(meaning[..., 0], meaning[..., 1])
+
+
+def _features(evidence: Floats, blocks: Mapping[str, tuple[int, int]], heads: Mapping[str, Floats]) -> Floats:
+    """What the image head weighs, from lines in reading order; the same for training and use.
+
+    For each window size the largest order and harm logits; list and persona of the longer windows; the second most
+    suspicious line; the mean over lines; trigger groups anywhere and in the best window of four; what else that
+    window is; how much writing there is.
+    """
+    (c0, c1), (t0, t1), (f0, f1) = blocks["concepts"], blocks["triggers"], blocks["facts"]
+    n = len(evidence)
+    if not n:
+        return np.zeros(2 * len(WINDOWS) + 4 + 2 + 2 * (t1 - t0) + 3 + 4, np.float32)
+    concepts, triggers, wide = evidence[:, c0:c1], evidence[:, t0:t1], evidence[:, -1]
+    meanings, starts = [], []
+    for size in WINDOWS:
+        first = np.arange(max(1, n - size + 1))
+        union = np.stack([concepts[i : i + size].max(0) for i in first])
+        meanings.append(np.clip(_perceptron(union, heads, "meaning"), -CLIP, CLIP))
+        starts.append(first)
+    alone, four = _risk(meanings[0]), meanings[2]
+    best = int(_risk(four).argmax())
+    facts = evidence[:, f0:f1]
+    latin = (facts[:, :-1].argmax(1) == 1).astype(np.float32)
+    return np.concatenate(
+        [
+            *([m[:, 0].max(), m[:, 1].max()] for m in meanings),
+            [meanings[2][:, 4].max(), meanings[3][:, 4].max(), meanings[1][:, 2].max(), meanings[3][:, 2].max()],
+            [np.sort(alone)[-2] if n > 1 else -CLIP, float((alone * wide).sum() / wide.sum())],
+            np.clip(triggers.max(0), -CLIP, CLIP),
+            np.clip(triggers[best : best + 4].max(0), -CLIP, CLIP),
+            four[best, 2:5],
+            [
+                np.log1p(n),
+                np.log1p(wide.sum()),
+                float((latin * wide).sum() / wide.sum()),
+                np.log1p(wide[best : best + 4].sum()),
+            ],
+        ]
+    ).astype(np.float32)
