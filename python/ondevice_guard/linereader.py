@@ -167,8 +167,7 @@ class LineReader:
 
     def meaning(self, evidence: Floats) -> Floats:
         """Return the probabilities of `names["meaning"]` for each line by itself: float32 N x 5."""
-        a, b = self._blocks["concepts"]
-        return np.asarray(1 / (1 + np.exp(-_perceptron(evidence[:, a:b], self._heads, "meaning"))), np.float32)
+        return np.asarray(1 / (1 + np.exp(-_meaning(evidence, self._blocks, self._heads))), np.float32)
 
     def orders(self, evidence: Floats, lines: _Quads) -> tuple[float, Floats]:
         """Judge all lines of one view together.
@@ -192,19 +191,25 @@ class LineReader:
 
     def _parts(self, evidence: Floats) -> Floats:
         """A line takes part by what it says alone, or by what the best passage around it loses without it."""
-        a, b = self._blocks["concepts"]
-        concepts, n = evidence[:, a:b], len(evidence)
-        part = _risk(_perceptron(concepts, self._heads, "meaning"))
+        n = len(evidence)
+        part = _risk(_meaning(evidence, self._blocks, self._heads))
         for start in range(max(1, n - 3)):
             rows = np.arange(start, min(n, start + 4))
-            whole = float(_risk(_perceptron(concepts[rows].max(0)[None], self._heads, "meaning"))[0])
+            whole = float(_risk(_meaning(evidence[rows].max(0)[None], self._blocks, self._heads))[0])
             if whole <= 0 or len(rows) == 1:
                 continue
             for i in rows:
-                rest = concepts[rows[rows != i]].max(0)[None]
-                loss = whole - float(_risk(_perceptron(rest, self._heads, "meaning"))[0])
+                rest = evidence[rows[rows != i]].max(0)[None]
+                loss = whole - float(_risk(_meaning(rest, self._blocks, self._heads))[0])
                 part[i] = max(part[i], min(whole, 2 * loss - 1))
         return np.asarray(1 / (1 + np.exp(-np.clip(part, -CLIP, CLIP))), np.float32)
+
+
+def _meaning(evidence: Floats, blocks: Mapping[str, tuple[int, int]], heads: Mapping[str, Floats]) -> Floats:
+    """Logits of the meaning of lines, or of unions of lines: from concepts and the presence of trigger groups."""
+    (c0, c1), (t0, t1) = blocks["concepts"], blocks["triggers"]
+    present = 1 / (1 + np.exp(-np.clip(evidence[:, t0:t1], -30, 30)))
+    return _perceptron(np.concatenate([evidence[:, c0:c1], present], 1), heads, "meaning")
 
 
 def _risk(meaning: Floats) -> Floats:
@@ -215,20 +220,20 @@ def _features(evidence: Floats, blocks: Mapping[str, tuple[int, int]], heads: Ma
     """What the image head weighs, from lines in reading order; the same for training and use.
 
     For each window size the largest order and harm logits; list and persona of the longer windows; the second most
-    suspicious line; the mean over lines; trigger groups anywhere and in the best window of four; what else that
-    window is; how much writing there is.
+    suspicious line; the mean over lines; trigger groups anywhere and in the best window of four; how many groups meet
+    in one line and in four; what else the best window is; how much writing there is.
     """
-    (c0, c1), (t0, t1), (f0, f1) = blocks["concepts"], blocks["triggers"], blocks["facts"]
+    (t0, t1), (f0, f1) = blocks["triggers"], blocks["facts"]
     n = len(evidence)
     if not n:
-        return np.zeros(2 * len(WINDOWS) + 4 + 2 + 2 * (t1 - t0) + 3 + 4, np.float32)
-    concepts, triggers, wide = evidence[:, c0:c1], evidence[:, t0:t1], evidence[:, -1]
-    meanings, starts = [], []
+        return np.zeros(2 * len(WINDOWS) + 4 + 2 + 2 * (t1 - t0) + 2 + 3 + 4, np.float32)
+    triggers, wide = evidence[:, t0:t1], evidence[:, -1]
+    meanings, crowds = [], []
     for size in WINDOWS:
         first = np.arange(max(1, n - size + 1))
-        union = np.stack([concepts[i : i + size].max(0) for i in first])
-        meanings.append(np.clip(_perceptron(union, heads, "meaning"), -CLIP, CLIP))
-        starts.append(first)
+        union = np.stack([evidence[i : i + size].max(0) for i in first])
+        meanings.append(np.clip(_meaning(union, blocks, heads), -CLIP, CLIP))
+        crowds.append(float((1 / (1 + np.exp(-union[:, t0:t1]))).sum(1).max()))
     alone, four = _risk(meanings[0]), meanings[2]
     best = int(_risk(four).argmax())
     facts = evidence[:, f0:f1]
@@ -240,6 +245,7 @@ def _features(evidence: Floats, blocks: Mapping[str, tuple[int, int]], heads: Ma
             [np.sort(alone)[-2] if n > 1 else -CLIP, float((alone * wide).sum() / wide.sum())],
             np.clip(triggers.max(0), -CLIP, CLIP),
             np.clip(triggers[best : best + 4].max(0), -CLIP, CLIP),
+            [crowds[0], crowds[2]],
             four[best, 2:5],
             [
                 np.log1p(n),

@@ -166,15 +166,15 @@ class Corpus:
         return (text.upper() if self.rng.random() < 0.1 else text), frozenset(label)
 
     MIX = (
-        ("order", 0.17),
-        ("harm", 0.15),
-        ("injection", 0.05),
+        ("order", 0.13),
+        ("harm", 0.12),
+        ("injection", 0.11),
         ("jailbreak", 0.02),
-        ("harmful", 0.06),
+        ("harmful", 0.09),
         ("request", 0.12),
-        ("benign", 0.10),
-        ("ordinary", 0.16),
-        ("plain", 0.17),
+        ("benign", 0.12),
+        ("ordinary", 0.14),
+        ("plain", 0.15),
     )
 
     def any(self) -> tuple[str, Paragraph]:

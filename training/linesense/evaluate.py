@@ -2,8 +2,7 @@
 
     python training/linesense/evaluate.py gather --part train --pictures 1500   # strips → cache
     python training/linesense/evaluate.py gather --part test  --pictures 2000
-    python training/linesense/evaluate.py fit                                   # image head, on the train part
-    python training/linesense/evaluate.py measure                               # thresholds: half A; figures: half B
+    python training/linesense/evaluate.py fit                                   # image head, thresholds, figures
 
 The halves of the test part share fonts and photographs but no text (by hash of the text); the train part shares
 nothing with either. Needs `models/textmap_v1` for `gather`.
@@ -19,7 +18,6 @@ import random
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -97,8 +95,18 @@ def load(part: str) -> list[dict]:
     return [p for f in sorted(CACHE.glob(f"pictures_{part}_*.pkl")) for p in pickle.loads(f.read_bytes())]
 
 
+def points(benign: np.ndarray) -> dict[str, float]:
+    """Return false-positive rate → the smallest threshold that no more than that share of benign scores reaches."""
+    return {str(f): float(np.quantile(benign, 1 - f, method="higher")) + 1e-6 for f in (0.002, 0.01, 0.03)}
+
+
 def fit(args: argparse.Namespace) -> None:
-    """Fit the image head on the train part's pictures and on pictures put together from their lines."""
+    """Fit the image head on the train part and half A, set thresholds on half A, report on half B.
+
+    Half A serves both purposes without flattering itself: its thresholds come from scores of heads that were fitted
+    without the fifth of half A they score. Pictures are also put together from the lines of several, so that orders
+    are seen beside more, and less, harmless writing than the composer gives them.
+    """
     import torch
     from export import OUT, blocks, write_config
     from torch import nn
@@ -107,136 +115,116 @@ def fit(args: argparse.Namespace) -> None:
     from ondevice_guard.linereader import LineReader, _features, reading_order
 
     torch.set_num_threads(1)
-    torch.manual_seed(args.seed)
     with np.load(OUT / "heads.npz") as f:
         heads = {k: f[k] for k in f.files if k.startswith("meaning")}
     n = len(_features(np.zeros((0, blocks()["facts"][1] + 1), np.float32), blocks(), heads))
-    zero = {
-        "image_w1": np.zeros((n, 1)),
-        "image_b1": np.zeros(1),
-        "image_w2": np.zeros((1, 1)),
-        "image_b2": np.zeros(1),
-        "image_mean": np.zeros(n),
-        "image_std": np.ones(n),
-    }
-    np.savez(OUT / "heads.npz", **heads, **zero)
+    names = ("image_w1", "image_b1", "image_w2", "image_b2", "image_mean", "image_std")
+    shapes = ((n, 16), (16,), (16, 1), (1,), (n,), (n,))
+    np.savez(OUT / "heads.npz", **heads, **{k: np.ones(v, np.float32) for k, v in zip(names, shapes, strict=True)})
     write_config()
     reader = LineReader(OUT.parent)
     rng = np.random.default_rng(args.seed)
-    made = {}
-    for part in ("train", "test"):
-        pictures = [p for p in load(part) if part == "train" or p["half"] == 0]
-        read = [(p["kind"], reader.read(p["strips"])[reading_order(p["quads"])]) for p in pictures if p["strips"]]
-        if not read:
-            continue
-        bad, good = [e for k, e in read if k in ATTACKS], [e for k, e in read if k not in ATTACKS]
-        rows = [(e, 1.0) for e in bad] + [(e, 0.0) for e in good]
-        if part == "train":
-            for _ in range(3 * len(read)):  # pictures that hold more, and lines that the text map missed
-                attack = rng.random() < 0.4
-                parts = [
-                    good[rng.integers(len(good))]
-                    for _ in range(int(rng.choice((0, 1, 1, 2) if attack else (1, 1, 2, 3))))
-                ]
-                if attack:
-                    parts.insert(int(rng.integers(len(parts) + 1)), bad[rng.integers(len(bad))])
-                e = np.concatenate(parts) if parts else good[0]
-                keep = rng.random(len(e)) > rng.choice((0, 0.1))
-                rows.append(((e[keep] if keep.any() else e)[:64], float(attack and len(parts) > 0)))
-        made[part] = (
-            np.stack([_features(e, blocks(), heads) for e, _ in rows]),
-            np.array([y for _, y in rows], np.float32),
-        )
-    x, y = made["train"]
-    mean, std = x.mean(0), x.std(0) + 1e-2
-    net = nn.Sequential(nn.Linear(n, 24), nn.ReLU(), nn.Linear(24, 1))
-    opt = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=0.1)
-    tx, ty = torch.from_numpy((x - mean) / std), torch.from_numpy(y)
-    for step in range(2000):
-        i = torch.randint(len(tx), (256,))
-        loss = nn.functional.binary_cross_entropy_with_logits(net(tx[i] + 0.3 * torch.randn(256, n))[:, 0], ty[i])
-        opt.param_groups[0]["lr"] = 3e-3 * (1 - step / 2000)
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-    for part, (px, py) in made.items():
-        s, t = net(torch.from_numpy((px - mean) / std)).detach().numpy()[:, 0], py > 0
-        print(
-            part,
-            "pictures",
-            len(py),
-            "AUROC",
-            round(auc(s, t), 4),
-            "recall at 1 %",
-            round(float((s[t] > np.quantile(s[~t], 0.99)).mean()), 4),
-            "| order+harm window of 4 alone",
-            round(auc(np.maximum(px[:, 4], px[:, 5]), t), 4),
-        )
-    image = {"image_w1": net[0].weight.T, "image_b1": net[0].bias, "image_w2": net[2].weight.T, "image_b2": net[2].bias}
-    np.savez(
-        OUT / "heads.npz",
-        **heads,
-        **{k: v.detach().numpy().astype(np.float32) for k, v in image.items()},
-        image_mean=mean.astype(np.float32),
-        image_std=std.astype(np.float32),
-    )
-    write_config()
 
+    def evidence(pictures: list[dict]) -> list[tuple[np.ndarray, bool]]:
+        out = []
+        for p in pictures:
+            e = reader.read(p["strips"])
+            out.append((e[reading_order(p["quads"])] if len(e) else e, p["kind"] in ATTACKS))
+        return out
 
-def measure(args: argparse.Namespace) -> None:
-    """Thresholds at 0.2, 1 and 3 % on half A, figures on half B; both go into config.json and metrics.json."""
-    from export import OUT, write_config
-    from train import auc
+    def features(rows: list[tuple[np.ndarray, bool]]) -> tuple[np.ndarray, np.ndarray]:
+        return np.stack([_features(e, blocks(), heads) for e, _ in rows]), np.array([y for _, y in rows], np.float32)
 
-    from ondevice_guard.linereader import LineReader
+    def mixed(rows: list[tuple[np.ndarray, bool]], times: int) -> list[tuple[np.ndarray, bool]]:
+        bad, good = [e for e, y in rows if y and len(e)], [e for e, y in rows if not y and len(e)]
+        out = [(e, y) for e, y in rows if len(e)]
+        for _ in range(times * len(rows)):
+            attack = rng.random() < 0.4
+            parts = [good[rng.integers(len(good))] for _ in range(int(rng.choice((0, 1, 2) if attack else (1, 2, 3))))]
+            if attack:
+                parts.insert(int(rng.integers(len(parts) + 1)), bad[rng.integers(len(bad))])
+            out.append((np.concatenate(parts)[:64], attack))
+        return out
 
-    reader = LineReader(OUT.parent)
-    rows = []
-    for p in load("test"):
-        score = reader.orders(reader.read(p["strips"]), SimpleNamespace(quads=p["quads"]))[0] if p["strips"] else 0.0
-        rows.append((p["kind"], p["half"], score))
-    kind, side, score = np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), np.array([r[2] for r in rows])
-    attack = np.isin(kind, ATTACKS)
-    benign_a = np.sort(score[~attack & (side == 0)])
-    points = {
-        str(f): round(float(min(1.0, np.quantile(benign_a, 1 - f, method="higher") + 1e-6)), 6)
-        for f in (0.002, 0.01, 0.03)
-    }
-    b = side == 1
+    def train(x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+        torch.manual_seed(args.seed)
+        mean, std = x.mean(0), x.std(0) + 1e-2
+        net = nn.Sequential(nn.Linear(n, 16), nn.ReLU(), nn.Linear(16, 1))
+        opt = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=0.3)
+        tx, ty = torch.from_numpy((x - mean) / std), torch.from_numpy(y)
+        for step in range(1200):
+            i = torch.randint(len(tx), (256,))
+            z = net(tx[i] + 0.3 * torch.randn(256, n))[:, 0]
+            loss = nn.functional.binary_cross_entropy_with_logits(z, ty[i])
+            opt.param_groups[0]["lr"] = 3e-3 * (1 - step / 1200)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+        values = (net[0].weight.T, net[0].bias, net[2].weight.T, net[2].bias)
+        arrays = [v.detach().numpy() for v in values] + [mean, std]
+        return {k: v.astype(np.float32) for k, v in zip(names, arrays, strict=True)}
+
+    def score(rows: list[tuple[np.ndarray, bool]], w: dict[str, np.ndarray]) -> np.ndarray:
+        x = (features(rows)[0] - w["image_mean"]) / w["image_std"]
+        z = np.maximum(x @ w["image_w1"] + w["image_b1"], 0) @ w["image_w2"] + w["image_b2"]
+        return np.where([len(e) > 0 for e, _ in rows], 1 / (1 + np.exp(-np.clip(z[:, 0], -30, 30))), 0.0)
+
+    test = load("test")
+    a, b = evidence([p for p in test if p["half"] == 0]), evidence([p for p in test if p["half"] == 1])
+    kinds = np.array([p["kind"] for p in test if p["half"] == 1])
+    base = features(mixed(evidence(load("train")), 2))
+
+    def head(rows: list[tuple[np.ndarray, bool]]) -> dict[str, np.ndarray]:
+        own = features(mixed(rows, 3))
+        return train(np.concatenate([base[0], own[0]]), np.concatenate([base[1], own[1]]))
+
+    fold = np.arange(len(a)) % 5
+    truth = np.array([y for _, y in a])
+    outside = np.zeros(len(a))
+    for k in range(5):
+        w = head([r for r, f in zip(a, fold, strict=True) if f != k])
+        outside[fold == k] = score([r for r, f in zip(a, fold, strict=True) if f == k], w)
+    w = head(a)
+    np.savez(OUT / "heads.npz", **heads, **w)
+    at = {k: round(min(1.0, v), 6) for k, v in points(outside[~truth]).items()}
+    s, t = score(b, w), np.array([y for _, y in b])
+    documents = np.isin(kinds, DOCUMENTS)
+    both, both_t = np.concatenate([outside, s]), np.concatenate([truth, t])
     figures: dict[str, object] = {
         "pictures": {
-            "half A benign": int((~attack & ~b).sum()),
-            "half B benign": int((~attack & b).sum()),
-            "half B attacks": int((attack & b).sum()),
+            "A benign": int((~truth).sum()),
+            "A attacks": int(truth.sum()),
+            "B benign": int((~t).sum()),
+            "B attacks": int(t.sum()),
         },
-        "half B AUROC, all benign": round(auc(score[b], attack[b]), 4),
+        "B AUROC": round(auc(s, t), 4),
+        "A AUROC, out of fold": round(auc(outside, truth), 4),
+        "B recall at 1 % of B's benign": round(float((s[t] > np.quantile(s[~t], 0.99)).mean()), 4),
+        "A (out of fold) and B, recall at 1 % of all their benign": round(
+            float((both[both_t] > np.quantile(both[~both_t], 0.99)).mean()), 4
+        ),
     }
-    own = float(np.quantile(score[b & ~attack], 0.99))
-    figures["half B recall at 1 % of half B's benign"] = round(float((score[b & attack] > own).mean()), 4)
-    everything = float(np.quantile(score[~attack], 0.99))
-    figures["both halves, recall at 1 % of all benign"] = round(float((score[attack] > everything).mean()), 4)
-    for f, t in points.items():
-        flagged = score >= t
-        documents = np.isin(kind, DOCUMENTS)
-        figures[f"at {f} (half A's point)"] = {
-            "threshold": t,
-            "half B benign flagged": round(float(flagged[b & ~attack].mean()), 4),
-            "half B documents flagged": round(float(flagged[b & documents].mean()), 4),
-            "half B recall": round(float(flagged[b & attack].mean()), 4),
-            "by attack": {k: round(float(flagged[b & (kind == k)].mean()), 3) for k in ATTACKS},
-            "by benign": {k: round(float(flagged[b & (kind == k)].mean()), 3) for k in dict.fromkeys(BENIGN)},
+    for f, v in at.items():
+        flagged = s >= v
+        figures[f"B at {f}"] = {
+            "threshold": v,
+            "benign flagged": round(float(flagged[~t].mean()), 4),
+            "documents flagged": round(float(flagged[documents].mean()), 4),
+            "recall": round(float(flagged[t].mean()), 4),
+            "by attack": {k: round(float(flagged[kinds == k].mean()), 3) for k in ATTACKS},
+            "by benign": {k: round(float(flagged[kinds == k].mean()), 3) for k in dict.fromkeys(BENIGN)},
         }
-    write_config(thresholds={"typographic": points}, metrics=figures)
+    write_config(thresholds={"typographic": at}, metrics=figures)
     (HERE / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("what", choices=("gather", "fit", "measure"))
+    ap.add_argument("what", choices=("gather", "fit"))
     ap.add_argument("--data")
     ap.add_argument("--part", default="test")
     ap.add_argument("--pictures", type=int, default=1000)
     ap.add_argument("--seed", type=int, default=1)
     args = ap.parse_args()
-    {"gather": gather, "fit": fit, "measure": measure}[args.what](args)
+    {"gather": gather, "fit": fit}[args.what](args)

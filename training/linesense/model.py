@@ -59,7 +59,7 @@ class Reader(nn.Module):
         self.concepts = nn.Conv2d(CONTEXT, CONCEPTS, 1)
         self.triggers = nn.Conv2d(CONTEXT, groups, 1)
         self.facts = nn.Conv2d(CONTEXT, scripts + 1, 1)  # scripts, upside down: averaged over the line
-        self.meaning = nn.Sequential(nn.Linear(CONCEPTS, 64), nn.ReLU(inplace=True), nn.Linear(64, labels))
+        self.meaning = nn.Sequential(nn.Linear(CONCEPTS + groups, 64), nn.ReLU(inplace=True), nn.Linear(64, labels))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return (letters, context, concepts N x C, trigger logits N x G, fact logits N x (S + 1))."""

@@ -1,4 +1,4 @@
-"""Milliseconds a line, one thread, batches of 32 lines of 320 pixels (about 24 letters) and of 640: `LineReader.read` in all.
+"""Milliseconds a line of `LineReader.read`, one thread: batches of 32 lines of 320 pixels (24 letters) and of 640.
 
     python training/linesense/speed.py
 """

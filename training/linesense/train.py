@@ -26,24 +26,32 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import assets  # noqa: E402
 from corpus import Corpus  # noqa: E402
-from model import Reader, Teachers  # noqa: E402
+from model import CONCEPTS, Reader, Teachers  # noqa: E402
 from render import CLASSES, SCRIPTS, Backgrounds, Face, Line, Renderer, load_faces, normalise, wrap  # noqa: E402
 from wording import LABELS  # noqa: E402
 
 #: Trigger groups by word stem: what orders and harmful requests are made of. Presence is an exact label of a line.
 TRIGGERS: dict[str, str] = {
-    "cancel": "ignor|disregard|forget|overrid|bypass|skip|cancel|discard|overlook|disobey|abandon|neglect|erase",
-    "rules": "instruction|prompt|rule|command|order|guideline|directi|polic|restriction|constraint|filter|safeguard",
+    "cancel": "ignor|disregard|forget|overrid|bypass|skip|cancel|discard|overlook|disobey|abandon|"
+    "neglect|erase|reject|disabl|dismiss|violat|suspend|defy|omit|delete|remov|unlock",
+    "rules": "instruction|prompt|rule|command|order|guideline|directi|polic|restriction|constraint|"
+    "filter|safeguard|guardrail|protocol|ethic|limit|obey|law",
     "earlier": "previous|prior|above|earlier|preceding|original|initial|existing|foregoing",
-    "say": "say|output|print|reply|respond|answer|repeat|tell|write|state|claim|declare|announce",
+    "say": "say|output|print|reply|respond|answer|repeat|tell|write|state|claim|declare|"
+    "announce|display|return|report|speak|recite|echo",
     "machine": "system|assistant|model|ai|chatbot|developer|admin|gpt|chatgpt|llm|root|jailbreak|dan|mode",
     "persona": "act|pretend|roleplay|imagine|simulate|character|persona|become",
-    "secret": "password|secret|key|credential|reveal|leak|confidential|hidden|expose|account|credit|private",
+    "secret": "password|secret|key|credential|reveal|leak|confidential|hidden|expose|account|credit|"
+    "private|disclos|token|bank|login|personal|configuration",
     "reader": "user|human|customer|image|picture|photo|describe|mention|question",
-    "weapon": "bomb|explosive|weapon|gun|firearm|poison|grenade|ammunition|nerve|chemical|drug|meth|"
-    "cocaine|heroin|malware|virus|ransomware",
-    "crime": "kill|murder|steal|hack|rob|fraud|launder|illegal|kidnap|blackmail|terrorist|hate|suicide|abuse|forge|"
-    "counterfeit|bribe|exploit|manipulat|smuggl|attack|harm|violen|discriminat|racis|deceiv|cheat|phish|scam|evade|threat",
+    "weapon": "bomb|explosive|weapon|gun|firearm|poison|grenade|ammunition|nerve|chemical|drug|"
+    "meth|cocaine|heroin|malware|virus|ransomware|rifle|spyware|worm|trojan|botnet|"
+    "molotov|amphetamine|ecstasy|toxic|anthrax|keylogger|phishing|passport",
+    "crime": "kill|murder|steal|hack|rob|fraud|launder|illegal|kidnap|blackmail|terrorist|hate|"
+    "suicide|abuse|forge|counterfeit|bribe|exploit|manipulat|smuggl|attack|harm|violen|"
+    "discriminat|racis|deceiv|cheat|phish|scam|evade|threat|extort|sabotag|vandal|"
+    "traffick|infiltrat|embezzl|stalk|tortur|spy|riot|corrupt|falsif|defraud|unethical|"
+    "dangerous|crim|bully|ridicul",
     "steps": "step|method|way|guide|how|list|procedure|technique|tutorial|tip|instructions|strateg",
     "never": "not|never|don|without|no|must|always|only|instead",
 }
@@ -201,7 +209,9 @@ def step(
         letters = teachers.letter(h)[:, :, 0].float()
         flat = c[:, :, 0].transpose(1, 2).reshape(-1, c.shape[1])
         words = teachers.word(flat[b["at"]]).float()
-    meaning = reader.meaning(pool(concepts.float(), b["owner"], len(b["labels"])))
+    union = pool(concepts.float(), b["owner"], len(b["labels"]))
+    groups = pool(triggers.float().sigmoid().detach(), b["owner"], len(b["labels"]))
+    meaning = reader.meaning(torch.cat([F.dropout(union, 0.25, reader.training), groups], 1))
     upright = b["flipped"] < 0.5
     frame = F.cross_entropy(letters, b["frames"])
     wordy = F.cross_entropy(words, b["word"], reduction="none")
@@ -322,6 +332,9 @@ def main() -> None:
     held = [Batches(tc, tr, words, trng)(16_000) for _ in range(10)]
     reader, teachers = Reader(len(GROUPS), len(SCRIPTS), len(LABELS)), Teachers(len(CLASSES), len(words) + 1)
     if saved:
+        first = saved["reader"]["meaning.0.weight"]  # earlier runs' heads saw the concepts alone
+        if first.shape[1] == CONCEPTS:
+            saved["reader"]["meaning.0.weight"] = F.pad(first, (0, len(GROUPS)))
         reader.load_state_dict(saved["reader"])
         teachers.load_state_dict(saved["teachers"])
     reader = reader.to(memory_format=torch.channels_last)
