@@ -22,7 +22,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .. import _core, runtime
+from .. import _core, linereader, runtime
 from ..errors import ModelError
 from ..types import Finding, Pixels, Quad, View, Views
 
@@ -102,6 +102,10 @@ class LineReader(Protocol):
         """Return float32 N x E evidence for N grey strips, uint8 32 x W."""
         ...
 
+    def threshold(self, fpr: float) -> float:
+        """Return the operating point of `typographic` at a false-positive rate; ModelError where there is none."""
+        ...
+
     def orders(self, evidence: Floats, lines: Lines) -> tuple[float, Floats]:
         """Return the probability that the view gives orders, and how much each line takes part in it (N, in [0, 1])."""
         ...
@@ -158,7 +162,7 @@ class TypographicDetector:
     Args:
         models: Directory with model folders; None searches the usual places.
         threads: Threads inside one call.
-        reader: A line reader; without one `typographic` is not looked for.
+        reader: A line reader; None loads `linereader.LineReader` from `models`.
 
     Raises:
         ModelError: The text map is missing or altered.
@@ -179,17 +183,17 @@ class TypographicDetector:
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{MODEL}: config.json lacks output or evidence: {error!r}") from error
         self._threads = threads
-        self._reader = reader
+        self._reader: LineReader = reader or linereader.LineReader(models, threads)
         self.models = {
             self._model.name: "sha256:" + config["files"][config["graph"]]["sha256"][:16],
-            **(reader.models if reader else {}),
+            **self._reader.models,
         }
         self.kinds: tuple[str, ...] = (
             "overlay_text",
             "hidden_text",
             "scaling",
             "qr_code",
-            *(("typographic",) if reader else ()),
+            "typographic",
         )
 
     def operating_points(self, fpr: float) -> dict[str, float]:
@@ -197,7 +201,7 @@ class TypographicDetector:
         points = {}
         for kind in self.kinds:
             try:
-                points[kind] = self._model.threshold(kind, fpr)
+                points[kind] = self._reader.threshold(fpr) if kind == "typographic" else self._model.threshold(kind, fpr)
             except ModelError:
                 continue
         return points
@@ -359,8 +363,6 @@ class TypographicDetector:
         )
 
     def _orders(self, seen: list[Lines], aliased: tuple[Lines, float] | None) -> list[Finding]:
-        if self._reader is None:
-            return []
         best: Finding | None = None
         for s in [*seen, *([aliased[0]] if aliased else [])]:
             lines = s.take(np.flatnonzero(s.weight() > READ_FLOOR)[:MAX_READ])
