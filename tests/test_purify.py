@@ -35,6 +35,9 @@ FILTERS: dict[str, Callable[..., np.ndarray]] = {
     "bilateral": lambda image, **k: P.bilateral(image, 50.0, 75.0, **k),
     "bilateral_small": lambda image, **k: P.bilateral(image, 20.0, 2.0, radius=2, **k),
     "guided": lambda image, **k: P.guided(image, 4, 400.0, **k),
+    "total_variation": lambda image, **k: P.total_variation(image, 0.1, 8, **k),
+    "nlm": lambda image, **k: P.nlm(image, 20.0, search=2, **k),
+    "wavelet": lambda image, **k: P.wavelet_shrink(image, shifts=2, **k),
     "resize_pad": lambda image, **k: P.resize_pad(image, 7, **k),
     "fill_inpaint": lambda image, **k: P.fill(image, QUADS, method="inpaint", **k),
     "fill_blur": lambda image, **k: P.fill(image, QUADS, method="blur", **k),
@@ -259,6 +262,78 @@ def test_guided_is_he_sun_tang(backend: str, radius: int, eps: float) -> None:
     assert np.abs(P.guided(image, radius, eps) - (box(a) * v + box(b))).max() <= 0.6
 
 
+# ------------------------------------------------------------------------------- total variation, NLM, wavelets
+
+
+def tv_reference(image: np.ndarray, weight: float, iterations: int) -> np.ndarray:
+    """Chambolle's iteration as scikit-image runs it, in double precision."""
+    f = image.astype(float) / 255
+    p = np.zeros((2, *f.shape))
+    u = f
+    for i in range(iterations):
+        if i:
+            d = -p.sum(0)
+            d[1:] += p[0, :-1]
+            d[:, 1:] += p[1, :, :-1]
+            u = f + d
+        g = np.zeros_like(p)
+        g[0, :-1] = np.diff(u, axis=0)
+        g[1, :, :-1] = np.diff(u, axis=1)
+        norm = np.sqrt((g**2).sum(0)) * (0.25 / weight) + 1
+        p = (p - 0.25 * g) / norm
+    return u * 255
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 20])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (40, 61)])
+def test_total_variation_is_chambolles(backend: str, shape: tuple[int, int], iterations: int) -> None:
+    image = smooth(*shape)
+    got = P.total_variation(image, 0.1, iterations)
+    assert np.abs(got - tv_reference(image, 0.1, iterations)).max() <= 0.51
+
+
+def test_total_variation_does_not_depend_on_the_cut(backend: str) -> None:
+    image = smooth(700, 40)
+    expected = P.total_variation(image, 0.1, 20, threads=1)
+    for threads in (2, 4):
+        np.testing.assert_array_equal(P.total_variation(image, 0.1, 20, threads=threads), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_nlm_error_against_the_exact_filter(backend: str, channels: int) -> None:
+    image = smooth(40, 300) if channels == 3 else smooth(40, 300)[..., 2]
+    h, search, r = 20.0, 3, 3
+    v = image.reshape(40, 300, -1).astype(float)
+    pad = search + r
+    padded = np.pad(v, [(pad, pad), (pad, pad), (0, 0)], mode="reflect")
+    centre = padded[search:-search, search:-search]
+    total, weights = np.zeros_like(v), np.zeros(v.shape[:2])
+    for dy in range(-search, search + 1):
+        for dx in range(-search, search + 1):
+            moved = padded[search + dy :, search + dx :][: centre.shape[0], : centre.shape[1]]
+            squared = ((centre - moved) ** 2).sum(-1)
+            patch = np.lib.stride_tricks.sliding_window_view(squared, (7, 7)).sum((-2, -1))
+            w = np.exp(-patch / (49 * v.shape[2] * h * h))
+            total += w[..., None] * moved[r:-r, r:-r]
+            weights += w
+    error = np.abs(P.nlm(image, h, search=search) - (total / weights[..., None]).reshape(image.shape))
+    assert error.max() <= 0.75
+
+
+def test_wavelet_shrink_removes_noise_and_keeps_the_clean(backend: str) -> None:
+    y, x = np.mgrid[0:160, 0:200]
+    clean = np.stack([128 + 90 * np.sin(x / 19 + y / 27), 128 + 90 * np.cos(y / 21), 20 + x], -1)
+    noisy = np.clip(clean + np.random.default_rng(1).normal(0, 12, clean.shape), 0, 255).astype(np.uint8)
+
+    def rms(a: np.ndarray) -> float:
+        return float(np.sqrt(((a - clean) ** 2).mean()))
+
+    assert rms(P.wavelet_shrink(noisy)) < 0.6 * rms(noisy)
+    assert rms(P.wavelet_shrink(noisy, shifts=4)) < rms(P.wavelet_shrink(noisy, shifts=1))
+    assert rms(P.wavelet_shrink(noisy, 12.0)) < 0.6 * rms(noisy)
+    assert np.abs(P.wavelet_shrink(noisy, 0.0).astype(int) - noisy).max() == 0
+
+
 # --------------------------------------------------------------------------------------------------- resize_pad, fill
 
 
@@ -369,6 +444,12 @@ def test_slivers_outside_and_everything() -> None:
         lambda x: P.guided(x, 0, 1.0),
         lambda x: P.guided(x, 3, float("nan")),
         lambda x: P.resize_pad(x, 0, smallest=0.1),
+        lambda x: P.total_variation(x, 0.0, 5),
+        lambda x: P.total_variation(x, 0.1, 0),
+        lambda x: P.nlm(x, 0.0),
+        lambda x: P.nlm(x, 5.0, search=21),
+        lambda x: P.wavelet_shrink(x, -2.0),
+        lambda x: P.wavelet_shrink(x, shifts=3),
     ],
 )
 def test_impossible_parameters_are_named(call: Callable[[np.ndarray], object]) -> None:

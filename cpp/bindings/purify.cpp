@@ -67,6 +67,22 @@ void register_purify(py::module_& m) {
     }, py::arg("image"), py::arg("radius") = 4, py::arg("eps") = 400.0, kw, py::arg("out") = none, py::arg("threads") = 0,
        "Self-guided filter of each channel; eps is a variance in squared sample values.");
 
+    sub.def("total_variation", [](const py::object& image, double weight, int iterations, const py::object& out, int threads) {
+        return filter(image, out, threads,
+                      [&](In in, Out to, Ctx context) { total_variation(in, to, weight, iterations, context); });
+    }, py::arg("image"), py::arg("weight") = 0.1, py::arg("iterations") = 20, kw, py::arg("out") = none,
+       py::arg("threads") = 0, "scikit-image's denoise_tv_chambolle(weight, eps=0, max_num_iter=iterations), within 1.");
+
+    sub.def("nlm", [](const py::object& image, double h, int search, const py::object& out, int threads) {
+        return filter(image, out, threads, [&](In in, Out to, Ctx context) { nlm(in, to, h, search, context); });
+    }, py::arg("image"), py::arg("h") = 10.0, kw, py::arg("search") = 10, py::arg("out") = none, py::arg("threads") = 0,
+       "Non-local means: OpenCV's fastNlMeansDenoising(h, 7, 2 * search + 1).");
+
+    sub.def("wavelet_shrink", [](const py::object& image, double sigma, int shifts, const py::object& out, int threads) {
+        return filter(image, out, threads, [&](In in, Out to, Ctx context) { wavelet_shrink(in, to, sigma, shifts, context); });
+    }, py::arg("image"), py::arg("sigma") = -1.0, kw, py::arg("shifts") = 4, py::arg("out") = none, py::arg("threads") = 0,
+       "Haar BayesShrink; sigma in sample values, -1 estimates it; averaged over `shifts` (1, 2, 4) grids.");
+
     sub.def("resize_pad", [](const py::object& image, uint64_t seed, double smallest, const py::object& out, int threads) {
         return filter(image, out, threads, [&](In in, Out to, Ctx context) { resize_pad(in, to, smallest, seed, context); });
     }, py::arg("image"), py::arg("seed"), kw, py::arg("smallest") = 0.9, py::arg("out") = none, py::arg("threads") = 0,

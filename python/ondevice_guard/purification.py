@@ -1,7 +1,7 @@
 """Filters against adversarial perturbations, as one plain function: numpy in, numpy out.
 
 A perturbation lives in detail that a photograph does not need: small amplitudes, high frequencies. Each step removes
-some of that detail; none of them stops an attacker who knows it (docs/threat-model.md), so the `randomized` preset draws
+some of that detail; none of them stops an attacker who knows it (docs/threat-model.md), so `randomized` draws
 its steps from a seed.
 """
 
@@ -27,6 +27,9 @@ _STEPS: Mapping[str, tuple[Callable[..., Pixels], bool]] = MappingProxyType(
         "dct_shrink": (_core.purify.dct_shrink, False),
         "bilateral": (_core.purify.bilateral, False),
         "guided": (_core.purify.guided, False),
+        "nlm": (_core.purify.nlm, False),
+        "total_variation": (_core.purify.total_variation, False),
+        "wavelet": (_core.purify.wavelet_shrink, False),
         "resize_pad": (_core.purify.resize_pad, True),
         "low_bits": (_core.purify.reset_low_bits, False),
     }
@@ -70,8 +73,8 @@ def purify(
         preset: `"fast"`, `"balanced"` (the default), `"strong"` or `"randomized"`.
         steps: Filters to run in order instead of a preset: names, or (name, parameters) pairs. Names: `median` (size),
             `bit_depth` (bits), `dct` (quality, subsample, shifts), `dct_shrink` (threshold, shifts), `bilateral`
-            (sigma_color, sigma_space, radius), `guided` (radius, eps), `resize_pad` (smallest, seed), `low_bits`
-            (bits).
+            (sigma_color, sigma_space, radius), `guided` (radius, eps), `nlm` (h, search), `total_variation`
+            (weight, iterations), `wavelet` (sigma, shifts), `resize_pad` (smallest, seed), `low_bits` (bits).
         out: Array of the image's shape that receives the result.
         seed: From 0 to 2^64 - 1: source of the `randomized` preset and of random steps without a seed of their own.
         threads: Native threads; 0 = all this process may use.

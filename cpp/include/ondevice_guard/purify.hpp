@@ -25,6 +25,15 @@
 //   guided          He, Sun, Tang 2010 with the picture as its own guide, each channel alone: a = var / (var + eps),
 //                   b = (1 - a) mean over (2 r + 1)^2 windows, out = mean(a) v + mean(b); border reflect-101; a in 1/4096,
 //                   b in 1/16, sums exact.
+//   total_variation argmin_u |u - f|^2 / 2 + w |grad u|_1, each channel alone, by Chambolle's dual iteration with step 1/4
+//                   (Chambolle 2004), samples in [0, 1]: scikit-image's denoise_tv_chambolle(f, w, eps=0, max_num_iter=N),
+//                   within 1. Single precision; the order of every sum is fixed.
+//   nlm             non-local means (Buades, Coll, Morel 2005): sum_q w v(q) / sum_q w over the (2 s + 1)^2 window,
+//                   w = exp(-D / (49 C h^2)), D = squared difference of the 7 x 7 patches over C channels; border
+//                   reflect-101: OpenCV's fastNlMeansDenoising(h, 7, 2 s + 1). exp as for bilateral. Alpha is copied.
+//   wavelet_shrink  Haar, 3 levels, soft threshold sigma^2 / sqrt(max(E[c^2] - sigma^2, 0)) per band (BayesShrink: Chang, Yu,
+//                   Vetterli 2000), averaged over shifts of the grid; sigma = median |finest diagonal| / 0.6745 where it is
+//                   not given. Statistics are exact integers.
 //   resize_pad      the picture scaled to a random fraction of each side (bilinear, antialiased), laid at a random place on a
 //                   canvas of the old size, edges repeated outwards: Xie et al. 2018 (arXiv 1711.01991), who pad with black.
 //                   Draws 0 and 1 of the seed give height and width, 2 and 3 the place (random.hpp).
@@ -66,6 +75,17 @@ void bilateral(const ImageView& in, const MutableImageView& out, int radius, dou
 
 /// Self-guided filter, windows of radius 1-16; `eps` is a variance in squared sample values.
 void guided(const ImageView& in, const MutableImageView& out, int radius, double eps, const Context& context = {});
+
+/// Total variation, Chambolle's iterations (1-200); weight 0.001-10.
+void total_variation(const ImageView& in, const MutableImageView& out, double weight, int iterations,
+                     const Context& context = {});
+
+/// Non-local means, patches 7 x 7, displacements up to `search` (1-20); h 0.1-255.
+void nlm(const ImageView& in, const MutableImageView& out, double h, int search, const Context& context = {});
+
+/// Haar wavelet shrinkage; sigma in sample values, -1 estimates it per channel; `shifts` 1, 2 or 4.
+void wavelet_shrink(const ImageView& in, const MutableImageView& out, double sigma, int shifts,
+                    const Context& context = {});
 
 /// Random scale in [smallest, 1] (0.5-1) and random place, both functions of `seed`.
 void resize_pad(const ImageView& in, const MutableImageView& out, double smallest, uint64_t seed,

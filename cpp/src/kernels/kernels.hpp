@@ -9,6 +9,7 @@
 #pragma once
 
 #include "kernels/dct_kernels.hpp"
+#include "kernels/denoise_kernels.hpp"
 #include "kernels/edge_kernels.hpp"
 #include "kernels/fill_kernels.hpp"
 #include "kernels/purify_kernels.hpp"
@@ -20,6 +21,7 @@
 //       family  struct
 #define OG_FAMILIES(X) \
     X(dct, DctKernels) \
+    X(denoise, DenoiseKernels) \
     X(edge, EdgeKernels) \
     X(fill, FillKernels) \
     X(purify, PurifyKernels) \
