@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from ondevice_guard import _core
-from ondevice_guard.purify import purify
+from ondevice_guard.purification import purify
 
 P = _core.purify
 Run = Callable[[], object]

@@ -30,7 +30,8 @@
 //                   within 1. Single precision; the order of every sum is fixed.
 //   nlm             non-local means (Buades, Coll, Morel 2005): sum_q w v(q) / sum_q w over the (2 s + 1)^2 window,
 //                   w = exp(-D / (49 C h^2)), D = squared difference of the 7 x 7 patches over C channels; border
-//                   reflect-101: OpenCV's fastNlMeansDenoising(h, 7, 2 s + 1). exp as for bilateral. Alpha is copied.
+//                   reflect-101: OpenCV's fastNlMeansDenoising(h, 7, 2 s + 1). exp as for bilateral (weights below
+//                   exp(-6) up to 60 % too large): within 2 of the exact filter, see the test. Alpha is copied.
 //   wavelet_shrink  Haar, 3 levels, soft threshold sigma^2 / sqrt(max(E[c^2] - sigma^2, 0)) per band (BayesShrink: Chang, Yu,
 //                   Vetterli 2000), averaged over shifts of the grid; sigma = median |finest diagonal| / 0.6745 where it is
 //                   not given. Statistics are exact integers.
