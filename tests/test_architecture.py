@@ -37,7 +37,7 @@ ALLOWED = {
     "responses": {"detectors", "verdict", "guard"},
 }
 #: Outside the corridor: they may use the guard and anything it is made of.
-OUTER = {"__init__", "__main__", "cli", "report", "batch", "serve", "messages", "evaluate", "integrations", "campaign", "shards"}
+OUTER = {"__init__", "__main__", "cli", "report", "batch", "calibrate", "serve", "messages", "evaluate", "integrations", "campaign", "shards"}
 ONLY_IMPORTER = {"PIL": {"decode"}, "onnxruntime": {"runtime"}, "cv2": {"detectors"}, "torch": set()}
 HEAVY = ("PIL", "onnxruntime", "cv2", "torch")
 

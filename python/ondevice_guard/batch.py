@@ -19,6 +19,7 @@ can change where a safe copy lies.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fnmatch
 import hashlib
@@ -42,9 +43,10 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from . import _core, decode
 from .errors import InputError, OutputError, UnreadableInput, UnsupportedInput
 from .policy import Policy
-from .types import Decision
+from .types import Decision, Finding, Pixels, Views
 from .verdict import Verdict
 
 if TYPE_CHECKING:
@@ -72,6 +74,28 @@ class Judged:
     record: dict[str, Any]
     output: bytes | None
     encoding: str
+
+
+class _Look:
+    """A detector that finds nothing: it runs where the decoded picture is at hand, and keeps what reports need of it."""
+
+    name = "look"
+    kinds: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self._mine = threading.local()  # a guard calls all detectors of one picture on one thread
+
+    def __call__(self, views: Views) -> tuple[Finding, ...]:
+        pixels = views.original.pixels
+        dhash, phash, sketch = _core.hash.fingerprint(pixels, threads=1)
+        self._mine.seen = ({"dhash": f"{dhash:016x}", "phash": f"{phash:016x}", "sketch": sketch.hex()}, pixels)
+        return ()
+
+    def take(self) -> tuple[dict[str, str], Pixels] | None:
+        """Return fingerprints and pixels of this thread's last picture, and forget them."""
+        seen: tuple[dict[str, str], Pixels] | None = getattr(self._mine, "seen", None)
+        self._mine.seen = None
+        return seen
 
 
 class GuardBatch:
@@ -127,6 +151,7 @@ class GuardBatch:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._guard: Guard | None = None
+        self._look = _Look()
         self._config: dict[str, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -144,7 +169,12 @@ class GuardBatch:
                 from .guard import Guard
 
                 self._guard = Guard(
-                    self.policy, profiles=self.profiles, models=self.models, threads=self.threads, seed=self.seed
+                    self.policy,
+                    profiles=self.profiles,
+                    detectors=[self._look],
+                    models=self.models,
+                    threads=self.threads,
+                    seed=self.seed,
                 )
             return self._guard
 
@@ -171,13 +201,19 @@ class GuardBatch:
             name: What the file claims to be; a contradiction is a finding.
         """
         verdict = self.guard.check_or_error(data, self.text, claimed=name)
+        looked = self._look.take()
         output, encoding = None, self._encoding(verdict.format)
         if verdict:
             try:
                 output = verdict.to_bytes(encoding, quality=self.quality)
             except InputError as error:  # a side that JPEG cannot express
                 verdict = self._error(str(error))
-        return Judged(self._record(verdict, hashlib.sha256(data).hexdigest()), output, encoding)
+        record = self._record(verdict, hashlib.sha256(data).hexdigest())
+        if looked is not None:
+            record.update(looked[0])
+            if verdict.counted:
+                record["thumb"] = _thumbnail(looked[1], pixelate="unsafe_content" in record["verdict"]["counted"])
+        return Judged(record, output, encoding)
 
     def unreadable(self, reason: str) -> Judged:
         """The outcome for a picture whose bytes cannot be had: ERROR, nothing is handed out."""
@@ -246,6 +282,16 @@ class GuardBatch:
         for key in ("thresholds", "safe", "policy"):  # the configuration's; put back by `Journal.records`
             del table[key]
         return {"decision": table.pop("decision"), "sha256": sha256, "verdict": table}
+
+
+def _thumbnail(pixels: Pixels, pixelate: bool) -> str:
+    """A JPEG of at most 160 pixels a side for reports, base64; unsafe content is shown in 12 blocks a side."""
+    height, width = pixels.shape[:2]
+    ratio = min(1.0, (12 if pixelate else 160) / max(height, width))
+    size = max(1, round(height * ratio)), max(1, round(width * ratio))
+    return base64.b64encode(
+        decode.encode(_core.views.resize(pixels, *size, "area", threads=1), "jpeg", quality=70)
+    ).decode()
 
 
 def _objects(values: list[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""`ondevice-guard`: scan, sanitize, serve, doctor, models.
+"""`ondevice-guard`: scan, sanitize, calibrate, serve, doctor, models.
 
 Exit codes: 0 everything is clean · 1 something was found · 2 wrong usage · 3 some inputs could not be read ·
 4 outputs could not be written (the run can be resumed) · 130, 143 stopped by a signal.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import platform
@@ -96,6 +97,14 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--ui", action="store_true", help="serve a page at /ui that shows what the guard sees")
     serve.add_argument("--quiet", action="store_true", help="no line for each request")
     serve.set_defaults(run=_serve)
+
+    fitter = commands.add_parser("calibrate", help="fit the thresholds to your own benign pictures")
+    _common(fitter)
+    fitter.add_argument("--fpr", type=float, default=0.01, help="share of benign pictures that may be found wrongly (default 0.01)")
+    fitter.add_argument("--joint", action="store_true", help="hold the share for all kinds together, not for each")
+    fitter.add_argument("--tighten", action="store_true", help="lower thresholds, too, where your pictures leave room")
+    fitter.add_argument("-o", "--output", default="policy.toml", help="policy file to write (default policy.toml)")
+    fitter.set_defaults(run=_calibrate)
 
     doctor = commands.add_parser("doctor", help="check the installation: native core, backends, libraries, models")
     doctor.add_argument("--format", choices=("text", "json"), default="text")
@@ -259,6 +268,54 @@ def _run(
         for part in report.parts(form, run.journal.records(run.seen), run.summary):
             sys.stdout.write(part)
     return signalled() or _exit_code(run.summary)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from . import __version__, calibrate
+
+    job = batch.GuardBatch(options.policy, profiles=options.profile)
+    rows: dict[str, Mapping[str, float]] = {}
+    models: dict[str, str] = {}
+    unusable = 0
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ondevice-guard-"))
+        journal = stack.enter_context(batch.Journal(Path(folder) / "journal"))
+        run = batch.Batch(batch.Worker(job, column=options.column), journal, jobs=max(1, options.jobs))
+        sources = _sources(options)
+        signalled = stack.enter_context(_asked_to_stop(run))
+        progress = stack.enter_context(Progress(options.quiet, None if options.list else sources))
+        for record in run.run(_units(options, sources)):
+            progress.step(run.summary)
+            if record["verdict"]["size"] is None:  # nothing was decoded, so nothing was scored
+                unusable += 1
+            elif record["sha256"]:  # one picture counts once, however often it is there
+                rows[record["sha256"]] = record["verdict"]["scores"]
+                models.update(record["verdict"]["models"])
+    if signalled():
+        return signalled()
+    hashes = sorted(rows)  # by content hash: an order that has nothing to do with the scores
+    about = {
+        "inputs": [str(i) for i in options.inputs] or [f"--list {options.list}"],
+        "sha256": hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        "unusable": unusable,
+        "base": job.policy.name,
+        "version": __version__,
+        "models": sorted(f"{name} {what}" for name, what in models.items()),
+    }
+    fit = calibrate.fit(job.policy, job.guard.thresholds, [rows[h] for h in hashes], options.fpr,
+                        joint=options.joint, tighten=options.tighten, about=about)  # fmt: skip
+    batch.write_atomic(Path(options.output), calibrate.to_toml(fit.policy, fit.about).encode())
+    print(f"{len(rows)} pictures, {unusable} unusable; {fit.about['guarantee']}")
+    print(f"(95 % sure over draws of such pictures: below {fit.about['upper_bound_95']:.2%})")
+    for kind, (before, after) in fit.rates.items():
+        now = fit.policy.thresholds[kind]
+        if now != fit.before[kind]:
+            print(f"  {kind:20} {fit.before[kind]:.4f} → {now:.4f}   fires on {before:.2%} → {after:.2%}")
+    print(f"  any finding          fires on {fit.any_rate[0]:.2%} → {fit.any_rate[1]:.2%}")
+    for kind in fit.unattainable:
+        print(f"  {kind}: no threshold reaches the rate on these pictures; consider actions.{kind} = \"ignore\"")
+    print(f"wrote {options.output}")
+    return EXIT_FOUND if fit.unattainable else EXIT_CLEAN
 
 
 def _has_copy(record: Mapping[str, Any], options: argparse.Namespace) -> bool:

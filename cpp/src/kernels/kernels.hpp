@@ -12,6 +12,7 @@
 #include "kernels/denoise_kernels.hpp"
 #include "kernels/edge_kernels.hpp"
 #include "kernels/fill_kernels.hpp"
+#include "kernels/hash_kernels.hpp"
 #include "kernels/purify_kernels.hpp"
 #include "kernels/residual_kernels.hpp"
 #include "kernels/signal_kernels.hpp"
@@ -24,6 +25,7 @@
     X(denoise, DenoiseKernels) \
     X(edge, EdgeKernels) \
     X(fill, FillKernels) \
+    X(hash, HashKernels) \
     X(purify, PurifyKernels) \
     X(residual, ResidualKernels) \
     X(signal, SignalKernels) \

@@ -1,5 +1,6 @@
 from . import backend as backend
 from . import container as container
+from . import hash as hash
 from . import purify as purify
 from . import residual as residual
 from . import signal as signal
