@@ -639,3 +639,113 @@ def test_lists_come_from_a_file(
     assert code == 1 and sorted(tree(tmp_path / "out")) == ["in/d0/00000.png", "in/d1/00001.jpg"]
     assert run_cli(capsys, "scan", "--list", "absent", "--policy", "p.toml")[0] == 3
     assert source.exists()
+
+
+def test_the_work_of_an_actor_is_that_of_the_local_engine(tmp_path: Path) -> None:
+    """Everything but Ray itself: tasks and workers pickle, lines come back as they are written locally."""
+    from ondevice_guard.integrations.ray import _Actor
+
+    source = fill(tmp_path / "in", 12)
+    tar_of(source / "a.tar", [(f"{i:03}.png", picture(i)) for i in range(3)])
+    go(source, tmp_path / "local")
+    worker = Worker(GuardBatch(POLICY), LocalPlace(tmp_path / "far"), LocalPlace(tmp_path / "far.guard" / "quarantine"))
+    actor = pickle.loads(pickle.dumps(_Actor(worker)._worker))
+    tasks = [pickle.dumps(batch.Task(unit)) for unit in Sources([source])]
+    out = _Actor(actor)({"index": list(range(len(tasks))), "task": tasks})
+    assert tree(tmp_path / "far") == tree(tmp_path / "local")
+    lines = [line for text in out["lines"] for line in json.loads(text)]
+    assert [r["decision"] for r in lines if not r.get("shard")].count("BLOCK") == 1
+
+
+def _descendants(of: int) -> dict[int, str]:
+    parents, names = {}, {}
+    for line in subprocess.run(
+        ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()[1:]:
+        pid, ppid, args = line.split(None, 2)
+        parents[int(pid)], names[int(pid)] = int(ppid), args
+    found = {}
+    for pid, args in names.items():
+        at = pid
+        while at in parents and at != of:
+            at = parents[at]
+        if at == of and pid != of:
+            found[pid] = args
+    return found
+
+
+@pytest.fixture
+def two_cpus() -> Iterator[Any]:
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_ray_gives_the_same_bytes_and_survives_a_killed_worker(tmp_path: Path, two_cpus: Any) -> None:
+    from ondevice_guard.integrations.ray import ray_engine
+
+    source = fill(tmp_path / "in", 400)
+    tar_of(source / "a.tar", [(f"{i:03}.png", picture(i)) for i in range(30)])
+    go(source, tmp_path / "local")
+    state, killed = tmp_path / "far.guard", []
+    with Journal(state / "journal.jsonl") as journal:
+        partial = batch.staging(tmp_path / "far", state)
+        worker = Worker(
+            GuardBatch(POLICY),
+            LocalPlace(tmp_path / "far", staging=partial),
+            LocalPlace(state / "quarantine", staging=partial),
+        )
+        run = Batch(worker, journal, jobs=2, engine=ray_engine)
+        for n, _ in enumerate(run.run(Sources([source]))):
+            if n == 40:
+                victim = next(
+                    pid for pid, args in _descendants(os.getpid()).items() if "ray::" in args and "Map" in args
+                )
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
+    assert killed
+    assert tree(tmp_path / "far") == tree(tmp_path / "local")
+    with Journal(state / "journal.jsonl") as journal:
+        assert len(list(journal.records())) == 430
+    assert go(source, tmp_path / "far")[0] == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_guard_batch_runs_on_ray_data_as_it_is(tmp_path: Path, two_cpus: Any) -> None:
+    import ray.data
+
+    source = fill(tmp_path / "in", 22)
+    files = sorted(str(p) for p in source.rglob("*") if p.is_file())
+    rows = (
+        ray.data.read_binary_files(files, include_paths=True)
+        .map_batches(
+            GuardBatch, fn_constructor_kwargs={"policy": POLICY}, batch_size=4, concurrency=1
+        )  # one CPU stays for the reader
+        .take_all()
+    )
+    job = GuardBatch(POLICY)
+    assert len(rows) == 22
+    for row in rows:
+        judged = job.judge(Path(row["path"]).read_bytes(), row["path"])
+        assert (row["decision"], row["bytes"]) == (judged.record["decision"], judged.output)
+
+
+@pytest.mark.parametrize("name", ["spark_batch", "dask_batch"])
+def test_examples_judge_frames(name: str) -> None:
+    """The part of the examples that runs on a worker, without the cluster."""
+    pd = pytest.importorskip("pandas")
+    folder = str(Path(__file__).parents[1] / "examples")
+    sys.path.insert(0, folder)
+    try:
+        module = __import__(name)
+    finally:
+        sys.path.remove(folder)
+    module.GuardBatch = lambda policy: GuardBatch(POLICY)
+    frame = pd.DataFrame({"bytes": [picture(1), b"GIF89a nothing"], "path": ["a.png", "b.gif"]})
+    made = next(module.sanitize(iter([frame]))) if name == "spark_batch" else module.sanitize(frame)
+    assert list(made["decision"]) == ["ALLOW", "BLOCK"]
+    assert list(made.columns) == ["bytes", "path", "decision", "verdict", "sha256"]
