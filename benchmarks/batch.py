@@ -22,7 +22,6 @@ import json
 import os
 import platform
 import random
-import shutil
 import sys
 import tempfile
 import threading
@@ -44,7 +43,9 @@ STRUCTURAL = {"name": "structural", "detectors": ["structural"]}
 
 
 def machine() -> dict[str, Any]:
-    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor())
+    cpu = next(
+        (l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor()
+    )
     return {"cpu": cpu, "cpus": os.cpu_count(), "python": platform.python_version(), "backend": _core.backend.active()}
 
 
@@ -77,7 +78,9 @@ def make(folder: Path, count: int, data: str | None) -> None:
         image = cv2.imread(str(photos[i % len(photos)]))
         height, width = image.shape[:2]
         ratio = max(size[0] / width, size[1] / height) * (1 + 0.3 * seed)
-        image = cv2.resize(image, (max(512, round(width * ratio)), max(size[1], round(height * ratio))), interpolation=cv2.INTER_CUBIC)
+        image = cv2.resize(
+            image, (max(512, round(width * ratio)), max(size[1], round(height * ratio))), interpolation=cv2.INTER_CUBIC
+        )
         left, top = int(seed * (image.shape[1] - 512)), int((1 - seed) * (image.shape[0] - size[1]))
         image = image[top : top + size[1], left : left + 512]
         if seed < 0.5:
@@ -99,12 +102,16 @@ def pillow(files: list[Path], out: Path, options: dict[str, dict[str, Any]]) -> 
     return time.perf_counter() - start
 
 
-def guarded(job: batch.GuardBatch, source: batch.Sources, out: Path, engine: batch.Engine = batch.local_engine) -> tuple[float, dict[str, int]]:
+def guarded(
+    job: batch.GuardBatch, source: batch.Sources, out: Path, engine: batch.Engine = batch.local_engine
+) -> tuple[float, dict[str, int]]:
     job.config  # noqa: B018 - loads the models
     state = out.with_name(out.name + ".guard")
     with batch.Journal(state / "journal.jsonl") as journal:
         partial = batch.staging(out, state)
-        worker = batch.Worker(job, batch.LocalPlace(out, staging=partial), batch.LocalPlace(state / "quarantine", staging=partial))
+        worker = batch.Worker(
+            job, batch.LocalPlace(out, staging=partial), batch.LocalPlace(state / "quarantine", staging=partial)
+        )
         run = batch.Batch(worker, journal, jobs=2, engine=engine)
         for _ in run.run(source):
             pass
@@ -121,11 +128,19 @@ def timed(folder: Path, part: int, parts: int, everything: bool) -> None:
             job.judge(file.read_bytes(), file.name)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         at = Path(scratch)
-        seconds = {"pillow": pillow(files, at / "p", same), "pillow_defaults": pillow(files, at / "d", {".jpg": {}, ".png": {}})}
+        seconds = {
+            "pillow": pillow(files, at / "p", same),
+            "pillow_defaults": pillow(files, at / "d", {".jpg": {}, ".png": {}}),
+        }
         decisions = {}
         for name, job in jobs.items():
             seconds[name], decisions[name] = guarded(job, source(), at / name)
-    figures = {"pictures": len(files), "parts": parts, "seconds": {k: round(v, 3) for k, v in seconds.items()}, "decisions": decisions}
+    figures = {
+        "pictures": len(files),
+        "parts": parts,
+        "seconds": {k: round(v, 3) for k, v in seconds.items()},
+        "decisions": decisions,
+    }
     figures["per_second"] = {k: round(len(files) / v, 1) for k, v in seconds.items()}
     figures["of_pillow"] = {k: round(seconds["pillow"] / v, 3) for k, v in seconds.items()}
     note("speed", figures, f"part {part}")
@@ -172,7 +187,9 @@ def hashes(data: str | None) -> None:
         codes.append(code)
         sketches.append(sketch)
         copies = {f"resized {p} %": image.resize((width * p // 100, height * p // 100)) for p in (66, 50)}
-        copies["cut 1 % a side"] = image.crop((width // 100, height // 100, width - width // 100, height - height // 100))
+        copies["cut 1 % a side"] = image.crop(
+            (width // 100, height // 100, width - width // 100, height - height // 100)
+        )
         for quality in (90, 60, 30):
             out = io.BytesIO()
             image.save(out, "JPEG", quality=quality)
@@ -246,7 +263,11 @@ def estimate() -> None:
     rows: dict[str, Any] = {}
     for name in ("structural", "all"):
         core_s = 2 * sum(p["seconds"].get(name, float("nan")) for p in parts) / pictures  # two threads were busy
-        rows[name] = {"core_seconds_per_million": round(core_s * 1e6), "core_hours_per_million": round(core_s * 1e6 / 3600, 1), "nodes": {}}
+        rows[name] = {
+            "core_seconds_per_million": round(core_s * 1e6),
+            "core_hours_per_million": round(core_s * 1e6 / 3600, 1),
+            "nodes": {},
+        }
         for nodes in (1, 4, 16, 64, 100):
             limits = {
                 "cpu": nodes * _NODE_CPUS / core_s,
@@ -259,7 +280,10 @@ def estimate() -> None:
                 "pictures_per_second": round(limits[least]), "bound_by": least,
                 "minutes_per_million": round(1e6 / limits[least] / 60, 1), "cpus_alone_per_second": round(limits["cpu"]),
             }  # fmt: skip
-    note("estimate", {"node": {"cpus": _NODE_CPUS, "gbit": _NODE_GBIT}, "kilobytes": {"in": _KB_IN, "out": _KB_OUT}, **rows})
+    note(
+        "estimate",
+        {"node": {"cpus": _NODE_CPUS, "gbit": _NODE_GBIT}, "kilobytes": {"in": _KB_IN, "out": _KB_OUT}, **rows},
+    )
 
 
 def fingerprint(pixels: np.ndarray[Any, Any]) -> tuple[int, str]:
@@ -270,6 +294,7 @@ def fingerprint(pixels: np.ndarray[Any, Any]) -> tuple[int, str]:
 def on_ray(folder: Path, count: int, policy: Any) -> None:
     """The same units on threads and on two actors of a local Ray, which is started and warmed before the clock."""
     import ray
+
     from ondevice_guard.integrations.ray import ray_engine
 
     files = [os.path.relpath(f) for f in sorted(folder.rglob("*.*"))[:count]]
@@ -279,7 +304,10 @@ def on_ray(folder: Path, count: int, policy: Any) -> None:
         warm, _ = guarded(batch.GuardBatch(policy), batch.Sources(listed=files[:32]), at / "warm", ray_engine)
         far, _ = guarded(batch.GuardBatch(policy), batch.Sources(listed=files), at / "ray", ray_engine)
         near, _ = guarded(batch.GuardBatch(policy), batch.Sources(listed=files), at / "local")
-        trees = [{p.relative_to(at / n): p.read_bytes() for p in (at / n).rglob("*") if p.is_file()} for n in ("ray", "local")]
+        trees = [
+            {p.relative_to(at / n): p.read_bytes() for p in (at / n).rglob("*") if p.is_file()}
+            for n in ("ray", "local")
+        ]
     ray.shutdown()
     note("ray", {
         "pictures": len(files), "local_s": round(near, 2), "ray_s": round(far, 2), "ray_of_32_pictures_s": round(warm, 2),

@@ -308,7 +308,7 @@ def redaction(maker: testset.Maker, detector: typographic.TypographicDetector, c
 
     out: dict = {}
     for kind in ("figstep", "overlay", "rotated", "translucent"):
-        total, before, after, outside = 0, 0, {m: 0 for m in ("inpaint", "blur", "box")}, 0
+        total, before, after, outside = 0, 0, dict.fromkeys(("inpaint", "blur", "box"), 0), 0
         for p in maker.pictures({kind: count}):
             words = {w for w in "".join(c if c.isalnum() else " " for c in p.words.lower()).split() if len(w) > 2}
             quads = [q for f in detector(views_of(p)) if f.score >= points.get(f.kind, 1.1) for q in f.regions]

@@ -102,8 +102,10 @@ def make(photos: Path, out: Path) -> int:
     hidden = attacks.image_scaling(cover, np.asarray(payload), kernel="bilinear")
     Image.fromarray(hidden).save(out / "scaling-bilinear-336.png")
 
-    (out / "alpha-two-pictures.png").write_bytes(
-        png(Image.fromarray(attacks.alpha_composite(np.asarray(photo["rocket"]), ORDER)))
+    page = written(Image.new("RGB", photo["rocket"].size, "white"), wrapped(ORDER, 30), (20, 60), 34, (0, 0, 0))
+    Image.fromarray(attacks.alpha_drawn(np.asarray(page))).save(out / "alpha-drawn-order.png")
+    Image.fromarray(attacks.alpha_hidden(np.asarray(photo["rocket"]), np.asarray(page))).save(
+        out / "alpha-hidden-order.png"
     )
     info = PngImagePlugin.PngInfo()
     info.add_text("Description", ORDER)
@@ -118,7 +120,7 @@ def make(photos: Path, out: Path) -> int:
     (out / "bomb-30000x30000.png").write_bytes(bomb())
     noise = np.random.default_rng(0).choice([-8, 8], size=np.asarray(photo["coffee"]).shape)
     noisy = np.clip(np.asarray(photo["coffee"], np.int16) + noise, 0, 255).astype(np.uint8)
-    Image.fromarray(noisy).save(out / "adversarial-sign-noise-8.png")
+    Image.fromarray(noisy).save(out / "clean-but-noisy.png")
     return len(list(out.iterdir()))
 
 

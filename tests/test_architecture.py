@@ -37,7 +37,20 @@ ALLOWED = {
     "responses": {"detectors", "verdict", "guard"},
 }
 #: Outside the corridor: they may use the guard and anything it is made of.
-OUTER = {"__init__", "__main__", "cli", "report", "batch", "calibrate", "serve", "messages", "evaluate", "integrations", "campaign", "shards"}
+OUTER = {
+    "__init__",
+    "__main__",
+    "cli",
+    "report",
+    "batch",
+    "calibrate",
+    "serve",
+    "messages",
+    "evaluate",
+    "integrations",
+    "campaign",
+    "shards",
+}
 ONLY_IMPORTER = {"PIL": {"decode"}, "onnxruntime": {"runtime"}, "cv2": {"detectors"}, "torch": set()}
 HEAVY = ("PIL", "onnxruntime", "cv2", "torch")
 
@@ -104,5 +117,12 @@ def test_native_code_keeps_its_rooms() -> None:
         if "bindings" not in path.parts:
             assert "Python.h" not in text and "pybind11" not in text, path
         if "kernels" in path.parts and path.suffix == ".inl":
-            for banned in ("#include <vector>", "#include <string>", "#include <iostream>", "std::vector", "throw ", "printf("):
+            for banned in (
+                "#include <vector>",
+                "#include <string>",
+                "#include <iostream>",
+                "std::vector",
+                "throw ",
+                "printf(",
+            ):
                 assert banned not in text, f"{path.name}: kernels never allocate, throw or print ({banned})"

@@ -62,7 +62,11 @@ def test_formats_hold_the_same_decisions(folder: Path, capsys: pytest.CaptureFix
     elif format == "csv":
         decisions = [row["decision"] for row in csv.DictReader(io.StringIO(out))]
     else:
-        assert out.startswith("<!doctype html>") and "<script" not in out and "http" not in out.replace("http-equiv", "").replace("http://www.w3.org", "")
+        assert (
+            out.startswith("<!doctype html>")
+            and "<script" not in out
+            and "http" not in out.replace("http-equiv", "").replace("http://www.w3.org", "")
+        )
         return
     assert sorted(decisions) == ["ALLOW", "ALLOW", "BLOCK", "SANITIZED"]
 
@@ -72,18 +76,24 @@ def test_sanitize_mirrors_the_tree(folder: Path, tmp_path: Path, capsys: pytest.
     code, text, _ = run(capsys, "sanitize", folder, "-o", out, "--policy", folder.parent / "p.toml")
     assert code == 1 and "→" in text
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()) == ["a.png", "sub/b.jpg", "sub/c.png"]
-    np.testing.assert_array_equal(np.asarray(PILImage.open(out / "sub" / "c.png")), np.asarray(PILImage.open(folder / "a.png")))
+    np.testing.assert_array_equal(
+        np.asarray(PILImage.open(out / "sub" / "c.png")), np.asarray(PILImage.open(folder / "a.png"))
+    )
     assert b"more bytes" not in (out / "sub" / "c.png").read_bytes()
 
 
 def test_dry_run_writes_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(tmp_path.rglob("*"))
-    code, text, _ = run(capsys, "sanitize", folder, "-o", tmp_path / "out", "--dry-run", "--policy", folder.parent / "p.toml")
+    code, text, _ = run(
+        capsys, "sanitize", folder, "-o", tmp_path / "out", "--dry-run", "--policy", folder.parent / "p.toml"
+    )
     assert code == 1 and "out/a.png" in text.replace(os.sep, "/")
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_no_two_inputs_share_an_output_and_no_input_is_overwritten(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_two_inputs_share_an_output_and_no_input_is_overwritten(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     policy = folder.parent / "p.toml"
     pixels = np.asarray(PILImage.open(folder / "a.png"))
     PILImage.fromarray(pixels).save(folder / "a.bmp")
@@ -106,10 +116,24 @@ def test_wrong_usage_is_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_stdin_to_stdout(folder: Path) -> None:
-    command = [sys.executable, "-m", "ondevice_guard", "sanitize", "-", "-o", "-", "--as", "png", "--policy", str(folder.parent / "p.toml")]
+    command = [
+        sys.executable,
+        "-m",
+        "ondevice_guard",
+        "sanitize",
+        "-",
+        "-o",
+        "-",
+        "--as",
+        "png",
+        "--policy",
+        str(folder.parent / "p.toml"),
+    ]
     done = subprocess.run(command, input=(folder / "sub" / "c.png").read_bytes(), capture_output=True, check=False)
     assert done.returncode == 1 and done.stderr == b""
-    np.testing.assert_array_equal(np.asarray(PILImage.open(io.BytesIO(done.stdout))), np.asarray(PILImage.open(folder / "a.png")))
+    np.testing.assert_array_equal(
+        np.asarray(PILImage.open(io.BytesIO(done.stdout))), np.asarray(PILImage.open(folder / "a.png"))
+    )
 
 
 def test_doctor_finds_the_core_healthy(capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,7 +87,9 @@ def test_hostile_bytes_are_blocked_with_the_reason(guard: Guard) -> None:
     for data in (b"not an image at all", png(photo())[:200], b"\xff\xd8\xff\xe0 broken", b"GIF89a\x00\x00\x00\x00"):
         verdict = guard.check(data)
         assert verdict.decision is Decision.BLOCK and not verdict
-        assert verdict.image is None and verdict.scores["malformed"] == 1.0 and verdict.reasons[0].startswith("malformed")
+        assert (
+            verdict.image is None and verdict.scores["malformed"] == 1.0 and verdict.reasons[0].startswith("malformed")
+        )
         with pytest.raises(GuardBlocked) as caught:
             verdict.to_bytes()
         assert caught.value.verdict is verdict

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as PILImage
-from test_messages import B64, PNG, URI, Bright, Listens, opened, pixels
-from test_responses import Harm
 
 from ondevice_guard import Finding, Guard, GuardBlocked, Policy
 from ondevice_guard.errors import UnsupportedInput
 from ondevice_guard.responses import REFUSAL
 from ondevice_guard.types import Views, box
+from test_messages import B64, PNG, URI, Bright, Listens, opened, pixels
+from test_responses import Harm
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -37,7 +37,12 @@ def test_fill_stays_inside_its_region(method: str) -> None:
 
 def test_fill_takes_rotated_overlapping_and_outside_regions() -> None:
     pixels = picture()
-    quads = (((60, 10), (90, 40), (60, 70), (30, 40)), box(50, 30, 70, 50), box(-500, -500, -400, -400), box(120, 90, 400, 400))
+    quads = (
+        ((60, 10), (90, 40), (60, 70), (30, 40)),
+        box(50, 30, 70, 50),
+        box(-500, -500, -400, -400),
+        box(120, 90, 400, 400),
+    )
     after = sanitize.apply(pixels, Plan(fill=quads))
     assert after.shape == pixels.shape
     np.testing.assert_array_equal(after[:8], pixels[:8])

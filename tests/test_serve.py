@@ -23,12 +23,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
-from test_messages import B64, PNG, SMUGGLED, URI, Bright, Listens, opened, pixels
 
 from ondevice_guard import Finding, Guard, Policy, wire
 from ondevice_guard.errors import UnsupportedInput
 from ondevice_guard.responses import REFUSAL
 from ondevice_guard.serve import Options, create_app
+from test_messages import B64, PNG, SMUGGLED, URI, Bright, Listens, opened, pixels
 
 PIECES = ["The cat ", "sleeps. ", "It is ", "grey. ", "The end"]
 

@@ -60,7 +60,13 @@ def test_plain_bilinear_matches_opencv() -> None:
 @pytest.mark.parametrize(
     ("size", "expected"),
     # Computed by hand from the published rule: multiples of 28, 3136 to 1003520 pixels.
-    [((224, 224), (224, 224)), ((100, 200), (112, 196)), ((20, 20), (56, 56)), ((4000, 3000), (1148, 840)), ((1, 1), (56, 56))],
+    [
+        ((224, 224), (224, 224)),
+        ((100, 200), (112, 196)),
+        ((20, 20), (56, 56)),
+        ((4000, 3000), (1148, 840)),
+        ((1, 1), (56, 56)),
+    ],
 )
 def test_smart_resize_follows_the_published_rule(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert views.smart_resize(*size) == expected

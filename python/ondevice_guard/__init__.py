@@ -1,10 +1,10 @@
 """Guards local multimodal models: judges untrusted pictures and prompts, and hands back a picture that is safe to show.
 
-    from ondevice_guard import Guard
+from ondevice_guard import Guard
 
-    verdict = Guard().check("upload.png", text="What is this?")
-    if verdict:
-        answer = model(verdict.image, "What is this?")
+verdict = Guard().check("upload.png", text="What is this?")
+if verdict:
+    answer = model(verdict.image, "What is this?")
 """
 
 from __future__ import annotations

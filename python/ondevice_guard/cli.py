@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from . import __version__
 
-    parser = argparse.ArgumentParser(prog="ondevice-guard", description="Guards local multimodal models.", epilog=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ondevice-guard", description="Guards local multimodal models.", epilog=__doc__
+    )
     parser.add_argument("--version", action="version", version=f"ondevice-guard {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
@@ -72,27 +74,59 @@ def _parser() -> argparse.ArgumentParser:
                        help="encoding of the copies: same = JPEG stays JPEG, all else becomes PNG (default)")  # fmt: skip
     clean.add_argument("--quality", type=int, default=95, metavar="1-100", help="JPEG quality (default 95)")
     clean.add_argument("--dry-run", action="store_true", help="say what would be written; write nothing")
-    clean.add_argument("--resume", action="store_true", help="go on where an earlier run ended; redo what changed since")
-    clean.add_argument("--state", metavar="FOLDER", help="journal and quarantine (default: OUTPUT.guard beside the output)")
-    clean.add_argument("--watch", action="store_true", help="keep sanitizing what arrives in the folders, until stopped")
-    clean.add_argument("--interval", type=float, default=2.0, metavar="SECONDS", help="longest pause between looks of --watch (default 2)")
-    clean.add_argument("--engine", choices=("local", "ray"), default="local", help="threads here (default), or a Ray cluster")
+    clean.add_argument(
+        "--resume", action="store_true", help="go on where an earlier run ended; redo what changed since"
+    )
+    clean.add_argument(
+        "--state", metavar="FOLDER", help="journal and quarantine (default: OUTPUT.guard beside the output)"
+    )
+    clean.add_argument(
+        "--watch", action="store_true", help="keep sanitizing what arrives in the folders, until stopped"
+    )
+    clean.add_argument(
+        "--interval",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="longest pause between looks of --watch (default 2)",
+    )
+    clean.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="threads here (default), or a Ray cluster"
+    )
     clean.set_defaults(run=_sanitize)
 
-    serve = commands.add_parser("serve", help="guard a local model server: a proxy for OpenAI's and Ollama's interfaces")
+    serve = commands.add_parser(
+        "serve", help="guard a local model server: a proxy for OpenAI's and Ollama's interfaces"
+    )
     serve.add_argument("--upstream", required=True, metavar="URL", help="the model server, e.g. http://127.0.0.1:11434")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)")
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)"
+    )
     serve.add_argument("--port", type=int, default=8080, help="port to listen on (default 8080)")
-    serve.add_argument("--policy", default="balanced", help="permissive, balanced, strict, or a .toml file (default balanced)")
+    serve.add_argument(
+        "--policy", default="balanced", help="permissive, balanced, strict, or a .toml file (default balanced)"
+    )
     serve.add_argument("--profile", action="append", help="preprocessing of the model behind the proxy; may repeat")
     serve.add_argument("--answers", choices=("replace", "cut", "flag", "off"), default="replace",
                        help="what happens to unsafe answers (default replace)")  # fmt: skip
-    serve.add_argument("--canary", action="store_true", help="plant a secret token in the system message; notice when an answer holds it")
-    serve.add_argument("--encoding", choices=("png", "jpeg"), default="png", help="encoding of pictures passed on (default png)")
-    serve.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="further name in the Host header; may repeat")
-    serve.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN", help="web origin that may call; may repeat")
+    serve.add_argument(
+        "--canary",
+        action="store_true",
+        help="plant a secret token in the system message; notice when an answer holds it",
+    )
+    serve.add_argument(
+        "--encoding", choices=("png", "jpeg"), default="png", help="encoding of pictures passed on (default png)"
+    )
+    serve.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="further name in the Host header; may repeat"
+    )
+    serve.add_argument(
+        "--allow-origin", action="append", default=[], metavar="ORIGIN", help="web origin that may call; may repeat"
+    )
     serve.add_argument("--max-body", type=int, default=64, metavar="MB", help="largest request (default 64)")
-    serve.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds without a byte from the server (default 300)")
+    serve.add_argument(
+        "--timeout", type=float, default=300.0, metavar="S", help="seconds without a byte from the server (default 300)"
+    )
     serve.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1, help="requests judged at the same time")
     serve.add_argument("--ui", action="store_true", help="serve a page at /ui that shows what the guard sees")
     serve.add_argument("--quiet", action="store_true", help="no line for each request")
@@ -100,7 +134,9 @@ def _parser() -> argparse.ArgumentParser:
 
     fitter = commands.add_parser("calibrate", help="fit the thresholds to your own benign pictures")
     _common(fitter)
-    fitter.add_argument("--fpr", type=float, default=0.01, help="share of benign pictures that may be found wrongly (default 0.01)")
+    fitter.add_argument(
+        "--fpr", type=float, default=0.01, help="share of benign pictures that may be found wrongly (default 0.01)"
+    )
     fitter.add_argument("--joint", action="store_true", help="hold the share for all kinds together, not for each")
     fitter.add_argument("--tighten", action="store_true", help="lower thresholds, too, where your pictures leave room")
     fitter.add_argument("-o", "--output", default="policy.toml", help="policy file to write (default policy.toml)")
@@ -121,14 +157,33 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="*", metavar="INPUT",
                         help="pictures, shards (.tar, .parquet), folders (searched recursively), addresses (s3://…), or - for one picture on stdin")  # fmt: skip
     parser.add_argument("--list", metavar="FILE", help="read more inputs from this file, one a line; - is stdin")
-    parser.add_argument("--include", action="append", metavar="PATTERN", help="take only these files of folders, e.g. '*.jpg'; may repeat")
-    parser.add_argument("--exclude", action="append", metavar="PATTERN", default=[], help="leave these files of folders out; may repeat")
-    parser.add_argument("--follow-links", action="store_true", help="follow links inside folders (default: they are left out)")
+    parser.add_argument(
+        "--include",
+        action="append",
+        metavar="PATTERN",
+        help="take only these files of folders, e.g. '*.jpg'; may repeat",
+    )
+    parser.add_argument(
+        "--exclude", action="append", metavar="PATTERN", default=[], help="leave these files of folders out; may repeat"
+    )
+    parser.add_argument(
+        "--follow-links", action="store_true", help="follow links inside folders (default: they are left out)"
+    )
     parser.add_argument("--column", help="Parquet column with the pictures (default: the only one that fits)")
-    parser.add_argument("--policy", default="balanced", help="permissive, balanced, strict, or a .toml file (default balanced)")
-    parser.add_argument("--profile", action="append", help="preprocessing of the model that will see the pictures; may repeat")
-    parser.add_argument("--format", choices=FORMATS, help="form of the report (default: text, or by the suffix of --report)")
-    parser.add_argument("--report", metavar="FILE", help="write the report here, not to stdout; beside .html lie .jsonl and .csv with all of it")
+    parser.add_argument(
+        "--policy", default="balanced", help="permissive, balanced, strict, or a .toml file (default balanced)"
+    )
+    parser.add_argument(
+        "--profile", action="append", help="preprocessing of the model that will see the pictures; may repeat"
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, help="form of the report (default: text, or by the suffix of --report)"
+    )
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write the report here, not to stdout; beside .html lie .jsonl and .csv with all of it",
+    )
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1, help="pictures judged at the same time")
     parser.add_argument("--quiet", action="store_true", help="no progress on the terminal")
 
@@ -163,7 +218,10 @@ def _units(options: argparse.Namespace, sources: batch.Sources) -> Iterator[batc
 
 def _scan(options: argparse.Namespace) -> int:
     job = batch.GuardBatch(options.policy, profiles=options.profile, text=options.text)
-    with tempfile.TemporaryDirectory(prefix="ondevice-guard-") as folder, batch.Journal(Path(folder) / "journal") as journal:
+    with (
+        tempfile.TemporaryDirectory(prefix="ondevice-guard-") as folder,
+        batch.Journal(Path(folder) / "journal") as journal,
+    ):
         run = batch.Batch(batch.Worker(job, column=options.column), journal, jobs=max(1, options.jobs))
         sources = _sources(options)
         return _run(options, run, _units(options, sources), sources)
@@ -173,7 +231,9 @@ def _sanitize(options: argparse.Namespace) -> int:
     if options.output is None and not options.dry_run:
         raise UnsupportedInput("sanitize needs -o OUTPUT (a folder, a file, an address, or - for stdout), or --dry-run")
     output = options.output or "sanitized"
-    sources = _sources(options, skip=[Path(output), _state(options, output)] if output != "-" and "://" not in output else [])
+    sources = _sources(
+        options, skip=[Path(output), _state(options, output)] if output != "-" and "://" not in output else []
+    )
     one = sources.single if "-" not in options.inputs else len(options.inputs) == 1 and not options.list
     suffix = Path(output).suffix.lower()
     to_file = one and suffix in (".png", ".jpg", ".jpeg") and "://" not in output
@@ -210,7 +270,11 @@ def _sanitize(options: argparse.Namespace) -> int:
             worker, journal, jobs=max(1, options.jobs), resume=options.resume or options.watch,
             single=Path(output).name if to_file else None, engine=engine,
         )  # fmt: skip
-        show = (lambda r: place.show(batch.target(r["unit"], r["encoding"]))) if options.dry_run else lambda r: place.show(r["output"])
+        show = (
+            (lambda r: place.show(batch.target(r["unit"], r["encoding"])))
+            if options.dry_run
+            else lambda r: place.show(r["output"])
+        )
         if options.watch:
             return _watch(options, run, sources, show)
         return _run(options, run, _units(options, sources), sources, show)
@@ -221,10 +285,14 @@ def _state(options: argparse.Namespace, output: str) -> Path:
     if options.state:
         return Path(options.state)
     if "://" in output:
-        raise UnsupportedInput("an output at an address needs --state FOLDER, a local folder for journal and quarantine")
+        raise UnsupportedInput(
+            "an output at an address needs --state FOLDER, a local folder for journal and quarantine"
+        )
     resolved = Path(output).resolve()
     if not resolved.name:
-        raise UnsupportedInput(f"{output} has no place beside it for journal and quarantine; name one with --state FOLDER")
+        raise UnsupportedInput(
+            f"{output} has no place beside it for journal and quarantine; name one with --state FOLDER"
+        )
     return resolved.with_name(resolved.name + ".guard")
 
 
@@ -313,7 +381,7 @@ def _calibrate(options: argparse.Namespace) -> int:
             print(f"  {kind:20} {fit.before[kind]:.4f} → {now:.4f}   fires on {before:.2%} → {after:.2%}")
     print(f"  any finding          fires on {fit.any_rate[0]:.2%} → {fit.any_rate[1]:.2%}")
     for kind in fit.unattainable:
-        print(f"  {kind}: no threshold reaches the rate on these pictures; consider actions.{kind} = \"ignore\"")
+        print(f'  {kind}: no threshold reaches the rate on these pictures; consider actions.{kind} = "ignore"')
     print(f"wrote {options.output}")
     return EXIT_FOUND if fit.unattainable else EXIT_CLEAN
 
@@ -322,7 +390,9 @@ def _has_copy(record: Mapping[str, Any], options: argparse.Namespace) -> bool:
     return bool(record["output"] or (getattr(options, "dry_run", False) and record["verdict"]["safe"]))
 
 
-def _watch(options: argparse.Namespace, run: batch.Batch, sources: batch.Sources, show: Callable[[dict[str, Any]], str]) -> int:
+def _watch(
+    options: argparse.Namespace, run: batch.Batch, sources: batch.Sources, show: Callable[[dict[str, Any]], str]
+) -> int:
     folders = [Path(i) for i in options.inputs if os.path.isdir(i)]
     if len(folders) != len(options.inputs):
         raise UnsupportedInput("--watch takes folders")
@@ -381,7 +451,12 @@ class Progress:
                 from rich.console import Console
                 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-                columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f}/s"), TimeRemainingColumn())
+                columns = (
+                    BarColumn(),
+                    MofNCompleteColumn(),
+                    TextColumn("{task.fields[rate]:.1f}/s"),
+                    TimeRemainingColumn(),
+                )
                 self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
                 self._task = self._bar.add_task("", total=None, rate=0.0)
                 self._bar.start()
@@ -464,7 +539,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    report: dict[str, Any] = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    report: dict[str, Any] = {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
     healthy = True
     from . import __version__
 
@@ -493,7 +571,12 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.format == "json":
         print(json.dumps({**report, "healthy": healthy}, indent=2))
     else:
-        print("\n".join(f"{key:15} {value if not isinstance(value, list) else ', '.join(value)}" for key, value in report.items()))
+        print(
+            "\n".join(
+                f"{key:15} {value if not isinstance(value, list) else ', '.join(value)}"
+                for key, value in report.items()
+            )
+        )
         print("healthy" if healthy else "NOT healthy")
     return EXIT_CLEAN if healthy else EXIT_FOUND
 
@@ -503,7 +586,12 @@ def _models(options: argparse.Namespace) -> int:
 
     listed = runtime.models(check=options.action == "verify")
     if options.format == "json":
-        print(json.dumps([{"name": m.name, "bytes": m.bytes, "error": m.error, "config": dict(m.config)} for m in listed], indent=2))
+        print(
+            json.dumps(
+                [{"name": m.name, "bytes": m.bytes, "error": m.error, "config": dict(m.config)} for m in listed],
+                indent=2,
+            )
+        )
     else:
         for model in listed:
             print(f"{model.name:24} {model.bytes / 1e6:6.2f} MB  {model.error or model.config.get('licence', '')}")

@@ -1,18 +1,18 @@
 """Every exception this package raises on purpose.
 
-    GuardError
-    ├── InputError (also ValueError)     the caller passed something that is not a usable image or text
-    │   ├── UnsupportedInput             a kind of object, array or address we do not accept
-    │   └── UnreadableInput (OSError)    a path or stream that cannot be read
-    ├── ImageError                       the bytes are hostile or damaged; `Guard.check` turns it into a BLOCK verdict
-    │   ├── MalformedImage               a header or chunk contradicts itself or the decoder refused it
-    │   ├── UnsupportedFormat            not one of the formats the policy allows
-    │   └── LimitExceeded                bytes, pixels, side, frames, inflated size or time
-    ├── PolicyError (also ValueError)    an unknown key, a wrong type or an impossible value in a policy
-    ├── ModelError                       a model file is missing, altered or of another version
-    ├── BackendError (also ValueError)   an unknown or unavailable native backend was forced
-    ├── OutputError (also OSError)       a safe copy, a quarantined file or a journal cannot be written
-    └── GuardBlocked                     raised by `sanitize` and `raise_if_blocked`; carries the verdict
+GuardError
+├── InputError (also ValueError)     the caller passed something that is not a usable image or text
+│   ├── UnsupportedInput             a kind of object, array or address we do not accept
+│   └── UnreadableInput (OSError)    a path or stream that cannot be read
+├── ImageError                       the bytes are hostile or damaged; `Guard.check` turns it into a BLOCK verdict
+│   ├── MalformedImage               a header or chunk contradicts itself or the decoder refused it
+│   ├── UnsupportedFormat            not one of the formats the policy allows
+│   └── LimitExceeded                bytes, pixels, side, frames, inflated size or time
+├── PolicyError (also ValueError)    an unknown key, a wrong type or an impossible value in a policy
+├── ModelError                       a model file is missing, altered or of another version
+├── BackendError (also ValueError)   an unknown or unavailable native backend was forced
+├── OutputError (also OSError)       a safe copy, a quarantined file or a journal cannot be written
+└── GuardBlocked                     raised by `sanitize` and `raise_if_blocked`; carries the verdict
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _core, inputs, sanitize, views
-from .errors import GuardError, ImageError, InputError, ModelError, UnsupportedInput
 from .detectors import available, build
 from .detectors.crossmodal import DelegationDetector, split_payload
+from .errors import GuardError, ImageError, InputError, ModelError, UnsupportedInput
 from .policy import Outcome, Policy
 from .types import KINDS, Decision, Detector, Finding, Image, Pixels, TextDetector, Views
 from .verdict import Verdict
@@ -76,7 +76,9 @@ class Guard:
         self.threads = threads
         self.seed = seed
         self._verdicts: VerdictCache | None = None
-        self._suite = _Suite(self.policy, models, threads, tuple(detectors), tuple(text_detectors), tuple(response_detectors))
+        self._suite = _Suite(
+            self.policy, models, threads, tuple(detectors), tuple(text_detectors), tuple(response_detectors)
+        )
 
     def with_policy(self, **changes: Any) -> Guard:
         """Return a guard with some fields of the policy changed (see `Policy.replace`); loaded models are shared.
@@ -264,9 +266,7 @@ class Guard:
         """Judge a model's answer; see `ondevice_guard.responses.check`. For answers in pieces: `responses.Stream`."""
         from . import responses
 
-        return responses.check(
-            self, text, prompt=prompt, system=system, canary=canary, tools=tools, action=action
-        )
+        return responses.check(self, text, prompt=prompt, system=system, canary=canary, tools=tools, action=action)
 
     def sanitize(self, image: Any, **options: Any) -> Any:
         """Return the safe picture alone, as the kind of object that came in.
@@ -299,7 +299,9 @@ class Guard:
 
     # ------------------------------------------------------------------ many requests
 
-    def check_many(self, images: Iterable[Any], texts: Iterable[str] | None = None, workers: int = 2) -> Iterator[Verdict]:
+    def check_many(
+        self, images: Iterable[Any], texts: Iterable[str] | None = None, workers: int = 2
+    ) -> Iterator[Verdict]:
         """Judge many pictures in order, with at most `2 * workers` of them in memory.
 
         A picture that cannot be used (unreadable path, wrong type …) gives a verdict `ERROR` with the reason; it never
@@ -345,7 +347,9 @@ class Guard:
         """`sanitize` on a worker thread."""
         return await asyncio.to_thread(self.sanitize, image, **options)
 
-    async def acheck_many(self, images: Iterable[Any], texts: Iterable[str] | None = None, workers: int = 2) -> AsyncIterator[Verdict]:
+    async def acheck_many(
+        self, images: Iterable[Any], texts: Iterable[str] | None = None, workers: int = 2
+    ) -> AsyncIterator[Verdict]:
         """`check_many` on worker threads."""
         verdicts = self.check_many(images, texts, workers)
         done = object()

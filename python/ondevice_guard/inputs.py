@@ -23,7 +23,16 @@ from . import decode
 from .errors import UnreadableInput, UnsupportedInput
 from .types import Image, Limits, Pixels
 
-_MIME_FORMATS = {"image/png", "image/jpeg", "image/jpg", "image/webp", "image/gif", "image/bmp", "image/tiff", "image/avif"}
+_MIME_FORMATS = {
+    "image/png",
+    "image/jpeg",
+    "image/jpg",
+    "image/webp",
+    "image/gif",
+    "image/bmp",
+    "image/tiff",
+    "image/avif",
+}
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,9 @@ def read(
 def _read_path(path: Path, limits: Limits, claimed: str | None) -> tuple[Image, Source]:
     try:
         if path.is_dir():
-            raise UnreadableInput(f"image path {path} is a directory; pass a file, or use `ondevice-guard scan` on folders")
+            raise UnreadableInput(
+                f"image path {path} is a directory; pass a file, or use `ondevice-guard scan` on folders"
+            )
         with path.open("rb") as file:
             data = file.read(limits.bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -197,7 +208,9 @@ def parse_data_uri(text: str, limits: Limits) -> tuple[bytes, str]:
         raise UnsupportedInput("image is not a data URI of the form data:image/png;base64,…")
     mime, *parameters = head[5:].lower().split(";")
     if mime.strip() not in _MIME_FORMATS:
-        raise UnsupportedInput(f"data URI has MIME type {mime[:60]!r}; only pictures ({', '.join(sorted(_MIME_FORMATS))}) are accepted")
+        raise UnsupportedInput(
+            f"data URI has MIME type {mime[:60]!r}; only pictures ({', '.join(sorted(_MIME_FORMATS))}) are accepted"
+        )
     if len(body) > limits.bytes * 4 // 3 + 1024:
         raise UnsupportedInput(f"data URI is larger than the limit of {limits.bytes} bytes")
     try:
@@ -242,9 +255,13 @@ def _read_array(
             if array.shape[2] not in (1, 3, 4):
                 layout = "CHW"
             elif kind == "torch":
-                raise UnsupportedInput(f"a tensor of shape {tuple(array.shape)} could be HWC or CHW; pass layout='CHW' or 'HWC'")
+                raise UnsupportedInput(
+                    f"a tensor of shape {tuple(array.shape)} could be HWC or CHW; pass layout='CHW' or 'HWC'"
+                )
     hwc = array.transpose(1, 2, 0) if layout == "CHW" and array.ndim == 3 else array
     image = decode.from_array(hwc, limits, value_range=value_range)
     channels = 1 if hwc.ndim == 2 else int(hwc.shape[2])
     kept_range = value_range if np.issubdtype(array.dtype, np.floating) else None
-    return image, Source(kind, layout=layout, channels=channels, dtype=array.dtype.name, value_range=kept_range, device=device)
+    return image, Source(
+        kind, layout=layout, channels=channels, dtype=array.dtype.name, value_range=kept_range, device=device
+    )

@@ -28,7 +28,7 @@ DETECTORS = ("structural", "adversarial", "typographic", "content", "text")
 
 #: Where no model recorded an operating point. Structural scores are built so that 0.5 separates what their module
 #: measured on hostile files from what it measured on ordinary ones (benchmarks/results/scaling.json for `scaling`).
-DEFAULT_THRESHOLDS: Mapping[str, float] = MappingProxyType({kind: 0.5 for kind in KINDS} | {"unsafe_content": 0.8})
+DEFAULT_THRESHOLDS: Mapping[str, float] = MappingProxyType(dict.fromkeys(KINDS, 0.5) | {"unsafe_content": 0.8})
 
 #: What sanitize does for a kind besides dropping everything that is not pixels.
 _FILLS = ("typographic", "overlay_text", "hidden_text", "qr_code", "split_payload")
@@ -176,7 +176,11 @@ class Policy:
         for key in ("allow_private_hosts", "local_paths", "shield"):
             if not isinstance(getattr(self, key), bool):
                 raise PolicyError(f"{key} must be true or false, got {getattr(self, key)!r}")
-        if isinstance(self.fetch_seconds, bool) or not isinstance(self.fetch_seconds, (int, float)) or not self.fetch_seconds > 0:
+        if (
+            isinstance(self.fetch_seconds, bool)
+            or not isinstance(self.fetch_seconds, (int, float))
+            or not self.fetch_seconds > 0
+        ):
             raise PolicyError(f"fetch_seconds must be a positive number, got {self.fetch_seconds!r}")
         if isinstance(self.max_images, bool) or not isinstance(self.max_images, int) or self.max_images < 1:
             raise PolicyError(f"max_images must be a positive integer, got {self.max_images!r}")
@@ -198,7 +202,9 @@ class Policy:
         if name == "balanced":
             return cls(name=name)
         if name == "strict":
-            return cls(name=name, fpr=0.03, actions=_STRICT, fill_method="box", purify="strong", low_bits=2, shield=True)
+            return cls(
+                name=name, fpr=0.03, actions=_STRICT, fill_method="box", purify="strong", low_bits=2, shield=True
+            )
         raise PolicyError(f"unknown policy {name!r}; use 'permissive', 'balanced', 'strict', a Policy or a .toml path")
 
     @classmethod

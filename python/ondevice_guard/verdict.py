@@ -140,7 +140,8 @@ class Verdict:
     def _repr_html_(self) -> str:
         colour = {"ALLOW": "#1a7f37", "SANITIZED": "#9a6700"}.get(str(self.decision), "#cf222e")
         rows = "".join(
-            f"<tr><td>{html.escape(f.kind)}</td><td>{f.score:.2f}</td><td>{html.escape(f.why)}</td></tr>" for f in self.counted
+            f"<tr><td>{html.escape(f.kind)}</td><td>{f.score:.2f}</td><td>{html.escape(f.why)}</td></tr>"
+            for f in self.counted
         )
         picture = ""
         if self._pixels is not None and self.size:

@@ -84,7 +84,9 @@ def profile(name: str) -> Profile:
         raise UnsupportedInput(f"unknown profile {name!r}; known: {', '.join(PROFILES)}") from None
 
 
-def build(image: Image, names: Sequence[str], background: tuple[int, int, int] = (255, 255, 255), threads: int = 1) -> Views:
+def build(
+    image: Image, names: Sequence[str], background: tuple[int, int, int] = (255, 255, 255), threads: int = 1
+) -> Views:
     """Make the original and everything a model might see of it.
 
     Args:
@@ -186,7 +188,9 @@ def _window(pixels: Pixels, window: tuple[int, int, int, int], pad: tuple[int, i
     return out
 
 
-def smart_resize(height: int, width: int, factor: int = 28, least: int = 56 * 56, most: int = 28 * 28 * 1280) -> tuple[int, int]:
+def smart_resize(
+    height: int, width: int, factor: int = 28, least: int = 56 * 56, most: int = 28 * 28 * 1280
+) -> tuple[int, int]:
     """Return Qwen2-VL's target (height, width): multiples of `factor`, with between `least` and `most` pixels.
 
     The published function refuses pictures more than 200 times as long as wide; here they are simply clamped.

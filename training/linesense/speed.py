@@ -1,6 +1,6 @@
 """Milliseconds a line of `LineReader.read`, one thread: batches of 32 lines of 320 pixels (24 letters) and of 640.
 
-    python training/linesense/speed.py
+python training/linesense/speed.py
 """
 
 from __future__ import annotations

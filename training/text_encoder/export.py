@@ -213,9 +213,7 @@ def main() -> None:
         [r for r in texts.load(folder) if r["label"] == "benign" and r["source"] != "neuralchemy_core"]
     )
     # Text without any trick scores 0 and must never be flagged, however rare tricks are among benign rows.
-    points["obfuscation"] = {
-        str(r): round(max(0.5, min(0.999, texts.operating_point(hidden, r))), 6) for r in RATES
-    }
+    points["obfuscation"] = {str(r): round(max(0.5, min(0.999, texts.operating_point(hidden, r))), 6) for r in RATES}
 
     def cascaded(z: np.ndarray) -> np.ndarray:
         skip = (lin < np.array([cascade[n] for n in texts.LABELS])).all(1)

@@ -212,7 +212,11 @@ def train(args: argparse.Namespace) -> None:
         if progress >= 1:
             break
         composer.ease = max(0.0, args.ease - 2.5 * progress)
-        rate = args.lr * min(1, (step + 1) / (60 if args.resume else 200)) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        rate = (
+            args.lr
+            * min(1, (step + 1) / (60 if args.resume else 200))
+            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        )
         for g in opt.param_groups:
             g["lr"] = rate
         t = time.time()

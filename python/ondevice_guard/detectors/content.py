@@ -79,9 +79,7 @@ class ContentModel:
         """
         raw = self.model.run({self._input: self.prepare(pixels)}, self._output)[0].astype(np.float64).ravel()
         if raw.size != len(self.model.labels) or not np.isfinite(raw).all():
-            raise ModelError(
-                f"{self.model.name}: {raw.size} numbers for {len(self.model.labels)} labels"
-            )
+            raise ModelError(f"{self.model.name}: {raw.size} numbers for {len(self.model.labels)} labels")
         if self._activation == "sigmoid":
             raw = 1 / (1 + np.exp(-np.clip(raw, -60, 60)))
         elif self._activation == "softmax":

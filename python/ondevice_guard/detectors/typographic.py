@@ -201,7 +201,9 @@ class TypographicDetector:
         points = {}
         for kind in self.kinds:
             try:
-                points[kind] = self._reader.threshold(fpr) if kind == "typographic" else self._model.threshold(kind, fpr)
+                points[kind] = (
+                    self._reader.threshold(fpr) if kind == "typographic" else self._model.threshold(kind, fpr)
+                )
             except ModelError:
                 continue
         return points
