@@ -107,7 +107,7 @@ class Guard:
     def fingerprint(self) -> str:
         """Return a hash of policy, models and seed: equal fingerprints give equal verdicts for equal bytes."""
         loaded = self._suite.load()
-        names = [d.name for d in (*loaded.pictures, *loaded.texts)]
+        names = [*(d.name for d in loaded.pictures), *(d.name for d in loaded.texts)]
         parts = (repr(self.policy), sorted(loaded.models.items()), names, self.seed)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 

@@ -25,8 +25,8 @@ def apply(pixels: Pixels, plan: Plan, seed: int = 0, threads: int = 1) -> Pixels
         return pixels
     out = pixels
     if plan.descale:
-        # Reconstruction leaves the rest of the picture alone but needs to know the grid exactly; the median of 5x5 needs
-        # not, since the pixels that a down-scaler singles out are a minority of every window from ratio 3 on.
+        # Reconstruction needs to know the grid exactly and may find none; the median of 5x5 does not, since the pixels
+        # that a down-scaler singles out are a minority of every window from ratio 3 on.
         out = _core.purify.median(_core.signal.reconstruct(out, threads=threads), 5, threads=threads)
     if plan.fill:
         out = _core.purify.fill(out, plan.fill, method=plan.fill_method, threads=threads)
