@@ -26,9 +26,9 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training" / "purifier"))
 from attacks import Session, Victim, attack_sets, logits_of, to_tensor, to_uint8
-from ondevice_guard.purify import PRESET_NAMES, purify
 
 from ondevice_guard import _core
+from ondevice_guard.purification import PRESET_NAMES, purify
 
 Filter = Callable[[np.ndarray, int], np.ndarray]
 
