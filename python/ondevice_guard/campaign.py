@@ -147,7 +147,7 @@ class Residuals:
 
     def add(self, sketch: str, path: str) -> None:
         """Add a picture's sketch (64 hexadecimal digits)."""
-        if sketch in self._seen or len(self._seen) >= self._KEPT:
+        if not sketch or sketch in self._seen or len(self._seen) >= self._KEPT:
             return
         self._seen.add(sketch)
         self._kept.append((sketch, path))
