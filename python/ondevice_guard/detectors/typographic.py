@@ -33,7 +33,7 @@ MODEL = "textmap_v1"
 MAX_PIXELS = 4_000_000
 #: Edges that models reduce to (views.PROFILES and their common variants); a scaling attack aims at one of them.
 TARGETS = (224, 256, 299, 336, 384, 448, 512)
-#: A sampling grid counts from here on. 50 attacks at ratios 3 and 4: log_ratio >= .54, z >= 31; photographs, documents:
+#: A sampling grid counts from here on. 16 attacks at ratios 3 and 4: log_ratio >= .54, z >= 31; 15 benign pictures:
 #: log_ratio <= .4 or z <= 12 (see cpp/include/ondevice_guard/signal.hpp for both).
 GRID_RATIO, GRID_Z = 0.4, 18.0
 #: Logit of the line core from which a cell belongs to a line. Against 0 it finds 5 % more of translucent and 8 % more of
