@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ondevice_guard import _core, errors
-from ondevice_guard.detectors.adversarial import FEATURES, AdversarialDetector, ratios
+from ondevice_guard.detectors.adversarial import FEATURES, AdversarialDetector
 from ondevice_guard.types import Finding, Image, View, Views
 
 SIZES = [(1, 1), (4, 9), (5, 5), (20, 21), (36, 37), (33, 70), (64, 224), (91, 300)]
@@ -132,9 +132,56 @@ def test_ratios_are_finite_for_flat_and_extreme_pictures() -> None:
     checker = (np.indices((60, 60)).sum(0) % 2 * 255).astype(np.uint8)
     for image in (np.zeros((60, 60, 3), np.uint8), np.full((60, 60, 3), 255, np.uint8), np.dstack([checker] * 3)):
         sums = _core.residual.tile_sums(image)
-        made = ratios(sums.reshape(1, -1, sums.shape[-1]))
+        made = _core.residual.ratios(sums, [(0, 0, *sums.shape[:2])])
         assert made.shape == (1, FEATURES)
         assert np.isfinite(made).all()
+
+
+def ratios_of(tiles: np.ndarray) -> np.ndarray:
+    """The ratios of cpp/include/ondevice_guard/residual.hpp, of tiles x 82 sums with whole arrays."""
+    t = tiles.astype(np.float64)
+    count = t[:, 0]
+    planes = t[:, 1:55].reshape(-1, 3, 18)
+    energy = np.where(count[:, None] > 0, planes[..., 0] / np.maximum(count, 1)[:, None], np.inf)
+    order = np.argsort(energy, axis=0, kind="stable")
+    some = int((count > 0).sum())
+    out, quiet = [], []
+    for p in range(3):
+        quiet.append(order[: max(1, len(t) // 4), p])
+        for chosen in (slice(None), quiet[p]):
+            s, n = planes[chosen, p].sum(0), max(count[chosen].sum(), 1)
+            w, logs = s[1] + 0.05 * n, np.log2(s[[0, 2, 3, 4, 5]] / n + 0.02)
+            out += [logs[0], *(logs[1:] - logs[0]), s[0] ** 2 / (n * w), *(s[6:11] / w), *(s[11:] / n)]
+        levels = np.sort(np.log2(energy[:, p] + 0.02))[: max(some, 1)]
+        out += list(np.quantile(levels, [0.05, 0.25, 0.5, 0.75, 0.95]))
+    for chosen in (slice(None), quiet[0]):
+        w = planes[chosen, :, 1].sum(0) + 0.05 * max(count[chosen].sum(), 1)
+        out += list(t[chosen, 55:58].sum(0) / np.sqrt(w[[0, 0, 1]] * w[[1, 2, 2]]))
+    even = 0.01 * max(count.sum(), 1)
+    for p in (t[:, 58:66].sum(0) + even).reshape(2, 4):
+        out += [np.log2(p.max() / p.min()), abs(np.log2((p[0] + p[3]) / (p[1] + p[2])))]
+    for b in (t[:, 66:].sum(0) + even).reshape(2, 8):
+        out += [np.log2(b.max() / np.median(b)), np.log2(b.min() / np.median(b))]
+    return np.array(out)
+
+
+@pytest.mark.parametrize("size", [(20, 21), (68, 133), (91, 300)])
+def test_ratios_are_the_formula(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(3).normal(0, 1, (*size, 3)) * np.linspace(0, 20, size[1])[:, None]
+    sums = _core.residual.tile_sums(np.clip(120 + noise.cumsum(1), 0, 255).astype(np.uint8))
+    down, across = sums.shape[:2]
+    sums[-1, 0] = 0  # a tile without a counted pixel
+    regions = [(0, 0, down, across), (down - 1, across - 1, 1, 1), (0, across // 2, down, across - across // 2)]
+    made = _core.residual.ratios(sums, regions)
+    for (top, left, height, width), row in zip(regions, made, strict=True):
+        part = sums[top : top + height, left : left + width].reshape(-1, 82)
+        np.testing.assert_allclose(row, ratios_of(part), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("region", [(0, 0, 0, 1), (-1, 0, 2, 2), (0, 1, 2, 3), (2, 0, 1 << 62, 1)])
+def test_ratios_refuse_a_region_outside(region: tuple[int, int, int, int]) -> None:
+    with pytest.raises(errors.UnsupportedInput, match="region 0"):
+        _core.residual.ratios(np.zeros((3, 3, 82), np.int64), [region])
 
 
 def views(pixels: np.ndarray) -> Views:

@@ -1,5 +1,7 @@
 #include "ondevice_guard/residual.hpp"
 
+#include <vector>
+
 #include "bindings.hpp"
 
 namespace og {
@@ -8,6 +10,7 @@ void register_residual(py::module_& m) {
     py::module_ sub =
         m.def_submodule("residual", "Noise statistics; cpp/include/ondevice_guard/residual.hpp has the mathematics.");
     sub.attr("TILE") = residual::kTile;
+    sub.attr("RATIOS") = residual::kRatios;
     sub.def(
         "tile_sums",
         [](const py::object& image, int64_t every, int threads) {
@@ -23,6 +26,28 @@ void register_residual(py::module_& m) {
         },
         py::arg("image"), py::kw_only(), py::arg("every") = 1, py::arg("threads") = 0,
         "Sums of the finest-scale residual over every `every`-th 16x16 tile: int64, tiles down x tiles across x 82.");
+    sub.def(
+        "ratios",
+        [](const py::array_t<int64_t, py::array::c_style>& sums,
+           const py::array_t<int64_t, py::array::c_style | py::array::forcecast>& regions) {
+            if (sums.ndim() != 3 || sums.shape(2) != residual::kSums)
+                throw Error(Code::unsupported, "sums: expected int64 down x across x 82, as tile_sums makes them");
+            if (regions.ndim() != 2 || regions.shape(1) != 4)
+                throw Error(Code::unsupported, "regions: expected n x 4 of top, left, height, width in tiles");
+            std::vector<residual::Region> wanted;
+            for (py::ssize_t i = 0; i < regions.shape(0); ++i)
+                wanted.push_back({regions.at(i, 0), regions.at(i, 1), regions.at(i, 2), regions.at(i, 3)});
+            py::array_t<double> out({regions.shape(0), static_cast<py::ssize_t>(residual::kRatios)});
+            const int64_t* in = sums.data();
+            double* to = out.mutable_data();
+            const int64_t down = sums.shape(0), across = sums.shape(1);
+            without_gil([&] {
+                residual::ratios(in, down, across, wanted.data(), static_cast<int64_t>(wanted.size()), to);
+            });
+            return out;
+        },
+        py::arg("sums"), py::arg("regions"),
+        "What a classifier reads of regions (n x 4: top, left, height, width in tiles) of tile sums: float64 n x 137.");
     sub.def(
         "noise_level",
         [](const py::object& image, int threads) {

@@ -1,6 +1,8 @@
 #include "ondevice_guard/residual.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "door.hpp"
@@ -118,6 +120,131 @@ void tile_sums(const ImageView& image, int64_t every, int64_t* out, const Contex
             }
         }
     });
+}
+
+namespace {
+
+constexpr double kSoft = 0.05;   // added to mean squares: a flat region has no noise, not an undefined one
+constexpr double kFloor = 0.02;  // added to means before their logarithm
+constexpr double kEven = 0.01;   // added per pixel to sums whose ratio is taken
+constexpr double kQuantiles[5] = {0.05, 0.25, 0.5, 0.75, 0.95};
+
+/// Sums of the 18 entries of a plane over some tiles, and their pixels.
+struct PlaneSums {
+    int64_t sum[kPlane] = {};
+    int64_t pixels = 0;
+
+    void add(const int64_t* tile, int plane) {
+        pixels += tile[0];
+        for (int i = 0; i < kPlane; ++i) sum[i] += tile[1 + plane * kPlane + i];
+    }
+    double count() const { return static_cast<double>(std::max<int64_t>(pixels, 1)); }
+    double of(int i) const { return static_cast<double>(sum[i]); }
+    double power() const { return of(1) + kSoft * count(); }
+
+    double* shape(double* out) const {
+        const double n = count(), w = power(), base = std::log2(of(0) / n + kFloor);
+        *out++ = base;
+        for (int i = 2; i < 6; ++i) *out++ = std::log2(of(i) / n + kFloor) - base;
+        *out++ = of(0) * of(0) / (n * w);
+        for (int i = 6; i < 11; ++i) *out++ = of(i) / w;
+        for (int i = 11; i < kPlane; ++i) *out++ = of(i) / n;
+        return out;
+    }
+};
+
+double* correlations(const int64_t* joint, const double* power, double* out) {
+    *out++ = static_cast<double>(joint[0]) / std::sqrt(power[0] * power[1]);
+    *out++ = static_cast<double>(joint[1]) / std::sqrt(power[0] * power[2]);
+    *out++ = static_cast<double>(joint[2]) / std::sqrt(power[1] * power[2]);
+    return out;
+}
+
+}  // namespace
+
+void ratios(const int64_t* sums, int64_t down, int64_t across, const Region* regions, int64_t count, double* out) {
+    std::vector<const int64_t*> tiles;
+    std::vector<double> energy;
+    std::vector<int32_t> order;
+    for (int64_t r = 0; r < count; ++r) {
+        const Region& in = regions[r];
+        if (in.top < 0 || in.left < 0 || in.height < 1 || in.width < 1 || in.height > down - in.top ||
+            in.width > across - in.left)
+            throw Error(Code::unsupported, "regions: region " + std::to_string(r) + " does not lie in the grid");
+        tiles.clear();
+        for (int64_t y = in.top; y < in.top + in.height; ++y) {
+            for (int64_t x = in.left; x < in.left + in.width; ++x) {
+                const int64_t* tile = sums + (y * across + x) * kSums;
+                if (tile[0] > 0) tiles.push_back(tile);
+            }
+        }
+        const auto n = static_cast<int64_t>(tiles.size());
+        const int64_t quiet = std::max<int64_t>(1, in.height * in.width / 4);  // of the region, empty tiles included
+        double* to = out + r * kRatios;
+        PlaneSums whole[3];
+        int64_t total[kSums] = {}, joint[3] = {}, squares[3] = {}, area = 0;
+        for (const int64_t* tile : tiles) {
+            for (int i = 1 + 3 * kPlane; i < kSums; ++i) total[i] += tile[i];
+        }
+        for (int p = 0; p < 3; ++p) {
+            energy.clear();
+            for (const int64_t* tile : tiles) {
+                whole[p].add(tile, p);
+                energy.push_back(static_cast<double>(tile[1 + p * kPlane]) / static_cast<double>(tile[0]));
+            }
+            order.resize(tiles.size());
+            std::iota(order.begin(), order.end(), 0);
+            std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {  // equal ones in the order of the tiles
+                const double left = energy[static_cast<size_t>(a)], right = energy[static_cast<size_t>(b)];
+                return left != right ? left < right : a < b;
+            });
+            PlaneSums calm;
+            for (int64_t i = 0; i < std::min(quiet, n); ++i) {
+                const int64_t* tile = tiles[static_cast<size_t>(order[static_cast<size_t>(i)])];
+                calm.add(tile, p);
+                if (p != 0) continue;
+                area += tile[0];
+                for (int k = 0; k < 3; ++k) {
+                    joint[k] += tile[1 + 3 * kPlane + k];
+                    squares[k] += tile[1 + k * kPlane + 1];
+                }
+            }
+            to = calm.shape(whole[p].shape(to));
+            const auto level = [&](int64_t i) {
+                return n == 0 ? std::log2(kFloor)
+                              : std::log2(energy[static_cast<size_t>(order[static_cast<size_t>(i)])] + kFloor);
+            };
+            const int64_t last = std::max<int64_t>(n, 1) - 1;
+            for (const double q : kQuantiles) {
+                const double at = q * static_cast<double>(last), low = std::floor(at);
+                const auto i = static_cast<int64_t>(low);
+                const double below = level(i), above = level(std::min(i + 1, last));
+                *to++ = below + (at - low) * (above - below);
+            }
+        }
+        double power[3];
+        for (int p = 0; p < 3; ++p) power[p] = whole[p].power();
+        to = correlations(total + 1 + 3 * kPlane, power, to);
+        for (int p = 0; p < 3; ++p)
+            power[p] = static_cast<double>(squares[p]) + kSoft * static_cast<double>(std::max<int64_t>(area, 1));
+        to = correlations(joint, power, to);
+        const double even = kEven * whole[0].count();
+        const int64_t* at = total + 1 + 3 * kPlane + 3;
+        for (int p = 0; p < 2; ++p, at += 4) {
+            double phase[4];
+            for (int k = 0; k < 4; ++k) phase[k] = static_cast<double>(at[k]) + even;
+            *to++ = std::log2(*std::max_element(phase, phase + 4) / *std::min_element(phase, phase + 4));
+            *to++ = std::abs(std::log2((phase[0] + phase[3]) / (phase[1] + phase[2])));
+        }
+        for (int axis = 0; axis < 2; ++axis, at += 8) {
+            double edge[8];
+            for (int k = 0; k < 8; ++k) edge[k] = static_cast<double>(at[k]) + even;
+            std::sort(edge, edge + 8);
+            const double middle = (edge[3] + edge[4]) / 2;
+            *to++ = std::log2(edge[7] / middle);
+            *to++ = std::log2(edge[0] / middle);
+        }
+    }
 }
 
 double noise_level(const ImageView& image, const Context& context) {

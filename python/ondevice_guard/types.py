@@ -6,16 +6,17 @@ C-contiguous and read-only; coordinates are (x, y) in pixels with (0, 0) at the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
+_T = TypeVar("_T")
 Point = tuple[float, float]
 Quad = tuple[Point, Point, Point, Point]
 
@@ -220,6 +221,20 @@ class Views:
 
     image: Image
     items: Mapping[str, View]
+    _measured: dict[tuple[object, int], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def measured(self, measure: Callable[..., _T], pixels: Pixels, threads: int = 1) -> _T:
+        """Return `measure(pixels, threads=threads)`, computed once for all detectors that ask for it.
+
+        Args:
+            measure: A function of pixels alone.
+            pixels: Pixels of this picture or of one of its views.
+            threads: Native threads.
+        """
+        key = (measure, id(pixels))  # the views keep their pixels alive as long as themselves
+        if key not in self._measured:
+            self._measured[key] = measure(pixels, threads=threads)
+        return self._measured[key]  # type: ignore[no-any-return]
 
     def __getitem__(self, name: str) -> View:
         return self.items[name]

@@ -29,7 +29,7 @@ from attacks import centre, load_rgb, photos
 from data import FILTERS, MAKERS, jpeg, to_u8
 
 from ondevice_guard import _core
-from ondevice_guard.detectors.adversarial import AdversarialDetector, ratios
+from ondevice_guard.detectors.adversarial import AdversarialDetector
 from ondevice_guard.types import Image, View, Views
 
 
@@ -79,7 +79,7 @@ def positive(
 
 def features_of(image: np.ndarray) -> np.ndarray:
     sums = _core.residual.tile_sums(image, threads=1)
-    return ratios(sums.reshape(1, -1, sums.shape[-1]))[0].astype(np.float32)
+    return _core.residual.ratios(sums, [[0, 0, *sums.shape[:2]]])[0].astype(np.float32)
 
 
 class Net(nn.Module):
@@ -193,7 +193,7 @@ def write_model(folder: Path, net: Net, slope: float, offset: float, window_offs
             "ratios": {
                 "dtype": "float64",
                 "shape": ["regions", 137],
-                "made_by": "ondevice_guard.detectors.adversarial.ratios",
+                "made_by": "_core.residual.ratios",
             }
         },
         "labels": ["perturbed"],

@@ -26,6 +26,17 @@
 // noise of a flat picture, 0.6 allows for texture in nine tenths of the others. Tiles of 16, whole ones; of large pictures
 // every second, third … row of tiles.
 //
+// ratios: what a classifier reads of a region, a rectangle of tiles. Over the region (whole) and, plane by plane, over the
+// quarter of its tiles with the least |a| (quiet), with n counted pixels and s_i the sum of entry i of a plane's 18:
+//
+//     per plane: for whole, then quiet   e_0, e_i - e_0 (i = 2..5), e_i = log2(s_i / n + 0.02)        energies
+//                                        s_0^2 / (n w), w = s_1 + 0.05 n                              1 where |a| is constant
+//                                        s_i / w (i = 6..10), s_i / n (i = 11..17)                    autocorrelation, histogram
+//                quantiles .05 .25 .5 .75 .95, over its tiles, of log2(mean |a| + 0.02), interpolated linearly
+//     joint:     for whole, then where luma is quiet    sum(a_p a_q) / sqrt(w_p w_q) of YU, YV, UV
+//     phase:     of Y, of U, p_k their four sums + 0.01 n     log2(max / min), |log2((p_0 + p_3) / (p_1 + p_2))|
+//     block:     of columns, of rows, b_k their eight sums + 0.01 n     log2(max / median), log2(min / median)
+//
 // All sums are exact integers: the same on every backend and thread count, and those of a region are those of its tiles.
 // Noise statistics of this kind: Immerkaer 1996 (the residual as noise estimator), Fridrich and Kodovsky 2012
 // (doi:10.1109/TIFS.2012.2190402, residual co-occurrence as evidence of tampering).
@@ -47,6 +58,17 @@ int64_t tiles_along(int64_t n, int64_t every = 1);
 /// Fills `out` (tiles_along(height, every) x tiles_along(width, every) x kSums, row-major) with the sums of every
 /// `every`-th tile of both axes, the first included: a large picture's statistics need a sample of it, no more.
 void tile_sums(const ImageView& image, int64_t every, int64_t* out, const Context& context = {});
+
+constexpr int kRatios = 3 * (2 * 18 + 5) + 2 * 3 + 4 + 4;
+
+/// A rectangle of tiles.
+struct Region {
+    int64_t top, left, height, width;
+};
+
+/// Fills `out` (count x kRatios) with the ratios of `count` regions of a grid of down x across tile sums. Tiles without a
+/// counted pixel do not count; of a region without any the ratios are those of a flat one.
+void ratios(const int64_t* sums, int64_t down, int64_t across, const Region* regions, int64_t count, double* out);
 
 /// Noise level in sample values, 0 for pictures thinner than 2 pixels.
 double noise_level(const ImageView& image, const Context& context = {});

@@ -2,9 +2,9 @@
 
 A perturbation that fools a classifier is not white noise: it is bounded, flat-headed, coloured by the attacked
 network's strides and correlated between channels in its own way. The native core sums such statistics over 16x16
-tiles (`_core.residual`, formulas in cpp/include/ondevice_guard/residual.hpp); a small network on 137 ratios of these
-sums gives the probability. Whole picture and windows of 64 pixels use the same ratios, so that the finding can say
-where.
+tiles, and takes 137 ratios of these sums (`_core.residual`, formulas in cpp/include/ondevice_guard/residual.hpp); a
+small network on the ratios gives the probability. Whole picture and windows of 64 pixels use the same ratios, so that
+the finding can say where.
 
 The score answers "was this perturbed?", not "is it noisy?": noisy, JPEG, resized, sharpened, grainy, dithered
 pictures and screenshots were its negatives. It cannot see what is no longer there: after a JPEG round trip by the
@@ -26,77 +26,14 @@ from ondevice_guard.runtime import load
 from ondevice_guard.types import Finding, Quad, Views, box
 
 Floats = npt.NDArray[np.float64]
+#: Top, left, height and width in tiles.
+Region = tuple[int, int, int, int]
 
-FEATURES = 137
+FEATURES = _core.residual.RATIOS
 SMALLEST = 48  # pixels: below, tiles are too few for statistics (the model was trained from 68 on)
 WINDOW = 4  # tiles: 64 pixels, the smallest region whose statistics the model was trained on
 SAMPLED = 24  # tiles along the shorter side, at least, that are looked at: of a larger picture every second, third …
-_PLANE = 18
-_JOINT = 1 + 3 * _PLANE
-_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SURE = 4.0  # log-odds: 98 in 100
-_SOFT = 0.05  # added to mean squares: a flat region has no noise, not an undefined one
-
-
-def ratios(tiles: npt.NDArray[np.int64]) -> Floats:
-    """Turn tile sums into the model's inputs.
-
-    Args:
-        tiles: (regions, tiles, 82) sums of `_core.residual.tile_sums`; empty tiles weigh nothing.
-
-    Returns:
-        (regions, features): logarithms of energies, autocorrelations, histogram shares, quantiles over tiles; the same
-        for the quietest quarter of the tiles, where the picture's own texture hides least; channel correlations,
-        phases, block edges.
-    """
-    t = tiles.astype(np.float64)
-    regions, n = t.shape[:2]
-    count = t[..., 0]
-    # Sums are whole numbers below 2^53: exact, so that no order of adding shows.
-    planes = t[..., 1:_JOINT].reshape(regions, n, 3, _PLANE)
-    energy = planes[..., 0] / np.maximum(count, 1.0)[..., None]  # mean |a| per tile and plane
-    energy = np.where((count > 0)[..., None], energy, np.inf)  # an empty tile sorts last
-    order = np.argsort(energy, axis=1, kind="stable")
-    quiet = np.zeros_like(energy)
-    np.put_along_axis(quiet, order[:, : max(1, n // 4)], 1.0, 1)
-    total = t.sum(1)
-    sums = np.stack([planes.sum(1), np.einsum("rtc,rtck->rck", quiet, planes)], 2)  # region, plane, whole or quiet, sum
-    pixels = np.maximum(
-        np.stack([np.broadcast_to(total[:, :1], (regions, 3)), np.einsum("rtc,rt->rc", quiet, count)], 2), 1.0
-    )
-    logs = np.log2(sums[..., (0, 2, 3, 4, 5)] / pixels[..., None] + 0.02)
-    logs[..., 1:] -= logs[..., :1]
-    power = sums[..., 1] + _SOFT * pixels
-    peak = sums[..., 0] ** 2 / (pixels * power)
-    shapes = (logs, peak[..., None], sums[..., 6:11] / power[..., None], sums[..., 11:] / pixels[..., None])
-    levels = np.log2(np.take_along_axis(energy, order, 1) + 0.02)
-    at = np.array(_QUANTILES)[None] * (np.maximum((count > 0).sum(1), 1) - 1)[:, None]
-    low = np.floor(at).astype(np.intp)
-    high = np.minimum(low + 1, np.maximum((count > 0).sum(1), 1)[:, None] - 1)
-    below, above = (np.take_along_axis(levels, i[..., None], 1) for i in (low, high))
-    quantiles = (below + (at - low)[..., None] * (above - below)).transpose(0, 2, 1)
-    every = np.concatenate([np.concatenate(shapes, -1).reshape(regions, 3, -1), quantiles], -1)
-    features = [every.reshape(regions, -1)]
-    first = quiet[..., 0]  # where luma is quiet
-    for joint, squares, area in (
-        (total[:, _JOINT : _JOINT + 3], sums[:, :, 0, 1], pixels[:, :1, 0]),
-        (
-            np.einsum("rt,rtk->rk", first, t[..., _JOINT : _JOINT + 3]),
-            np.einsum("rt,rtc->rc", first, planes[..., 1]),
-            pixels[:, :1, 1],
-        ),
-    ):
-        power = squares + _SOFT * area
-        features.append(joint / np.sqrt(power[:, (0, 0, 1)] * power[:, (1, 2, 2)]))
-    whole = pixels[:, :1, 0]
-    phase = (total[:, _JOINT + 3 : _JOINT + 11] + 0.01 * whole).reshape(regions, 2, 4)
-    stride = np.log2(phase.max(2) / phase.min(2))
-    checker = np.abs(np.log2((phase[..., 0] + phase[..., 3]) / (phase[..., 1] + phase[..., 2])))
-    features.append(np.stack([stride, checker], 2).reshape(regions, 4))
-    edges = (total[:, _JOINT + 11 :] + 0.01 * whole).reshape(regions, 2, 8)
-    middle = np.median(edges, axis=2)
-    features.append(np.log2(np.stack([edges.max(2) / middle, edges.min(2) / middle], 2)).reshape(regions, 4))
-    return np.concatenate(features, 1)
 
 
 class AdversarialDetector:
@@ -144,9 +81,10 @@ class AdversarialDetector:
         """Return the recorded threshold at this false-positive rate, or nothing where none was recorded."""
         return {kind: float(v) for kind in self.kinds for k, v in self._points.items() if abs(float(k) - fpr) < 1e-9}
 
-    def logits(self, regions: npt.NDArray[np.int64]) -> Floats:
-        """Return the calibrated log-odds of each region, from (regions, tiles, 82) tile sums."""
-        x = np.clip((ratios(regions) - self._mean) / self._scale, -5.0, 5.0)
+    def logits(self, sums: npt.NDArray[np.int64], regions: Sequence[Region]) -> Floats:
+        """Return the calibrated log-odds of regions of a (down, across, 82) grid of tile sums."""
+        ratios = _core.residual.ratios(sums, np.asarray(regions, np.int64))
+        x = np.clip((ratios - self._mean) / self._scale, -5.0, 5.0)
         for i, (w, b) in enumerate(self._layers):
             x = np.einsum("ij,kj->ik", x, w) + b  # a BLAS wakes threads that spin for 30 ms after so small a product
             if i < len(self._layers) - 1:
@@ -161,11 +99,11 @@ class AdversarialDetector:
             return ()
         every = max(1, -(-min(height, width) // _core.residual.TILE) // SAMPLED)
         sums = _core.residual.tile_sums(pixels, every=every, threads=self._threads)
-        down, across, n = sums.shape
-        whole = float(self.logits(sums.reshape(1, -1, n))[0])
+        down, across = sums.shape[:2]
         size, tops, lefts = _windows(down, across)
-        parts = np.stack([sums[t : t + size, left : left + size].reshape(-1, n) for t in tops for left in lefts])
-        local = self.logits(parts)
+        windows = [(top, left, size, size) for top in tops for left in lefts]
+        logits = self.logits(sums, [(0, 0, down, across), *windows])
+        whole, local = float(logits[0]), logits[1:]
         # One window may err: a part counts by its third-strongest window, which a perturbed patch always has.
         strongest = float(np.sort(local)[-3:][0]) - self._window_offset if len(local) >= 3 else whole
         logit = max(whole, strongest)

@@ -38,6 +38,7 @@ class ContentModel:
 
     def __init__(self, name: str = "open_nsfw_int8", directory: str | Path | None = None, threads: int = 1) -> None:
         self.model = runtime.load(name, directory, threads)
+        self._threads = threads
         config = self.model.config
         try:
             ((self._input, spec),) = config["inputs"].items()
@@ -63,14 +64,17 @@ class ContentModel:
 
     def prepare(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Return the graph's input for one uint8 HxWx3 picture: float32 1xhxwx3 or 1x3xhxw."""
-        small = _core.views.resize(pixels, *self._resize, "bilinear", antialias=True)
+        small = _core.views.resize(pixels, *self._resize, "bilinear", antialias=True, threads=self._threads)
         top, left = ((r - c) // 2 for r, c in zip(self._resize, self._crop, strict=True))
         small = small[top : top + self._crop[0], left : left + self._crop[1]]
-        if self._order == "BGR":
-            small = small[:, :, ::-1]
-        values = np.subtract(small, self._mean, dtype=np.float32)
-        values *= self._scale
-        return np.ascontiguousarray((values if self._layout == "NHWC" else values.transpose(2, 0, 1))[None])
+        values = np.empty((1, *small.shape) if self._layout == "NHWC" else (1, 3, *small.shape[:2]), np.float32)
+        # One channel at a time: loops over rows of three numbers take five times as long.
+        for i, channel in enumerate((2, 1, 0) if self._order == "BGR" else (0, 1, 2)):
+            plane = values[0, ..., i] if self._layout == "NHWC" else values[0, i]
+            np.subtract(small[..., channel], self._mean[i], out=plane, dtype=np.float32)
+            if self._scale[i] != 1:
+                plane *= self._scale[i]
+        return values
 
     def __call__(self, pixels: Pixels) -> dict[str, float]:
         """Return label → probability for one uint8 HxWx3 picture.

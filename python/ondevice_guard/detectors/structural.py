@@ -32,7 +32,7 @@ class StructuralDetector:
 
     def __call__(self, views: Views) -> Sequence[Finding]:
         """Return one finding per kind that the picture gives occasion for, low scores included."""
-        findings = [self._scaling(views.image.pixels)]
+        findings = [self._scaling(views)]
         if views.image.thumbnail is not None:
             findings.append(self._thumbnail(views.image.thumbnail, views.image.pixels))
         if views.image.alpha is not None:
@@ -42,12 +42,13 @@ class StructuralDetector:
     def _finding(self, kind: str, score: float, why: str, **detail: float | int | str) -> Finding:
         return Finding(kind, min(max(score, 0.0), 1.0), why, self.name, detail=detail)
 
-    def _scaling(self, pixels: Pixels) -> Finding:
+    def _scaling(self, views: Views) -> Finding:
         """Score 1 - 2^(-evidence²), evidence as in cpp/include/ondevice_guard/signal.hpp: 0.5 at evidence 1.
 
         benchmarks/results/scaling.json holds what photographs and attacks reach.
         """
-        grid = _core.signal.sampling_grid(pixels, threads=self._threads)
+        pixels = views.image.pixels
+        grid = views.measured(_core.signal.sampling_grid, pixels, self._threads)
         height, width = round(grid.frequency_y * pixels.shape[0]), round(grid.frequency_x * pixels.shape[1])
         how = (
             f"stick out of their surroundings {math.exp(grid.log_ratio):.1f} times as far as the others"

@@ -335,7 +335,7 @@ class TypographicDetector:
     def look(self, views: Views) -> Seen:
         """Find the lines of all views, and of naive reductions where the picture has a sampling grid."""
         original, *others = self.lines(_distinct([views.original, *views.items.values()]))
-        reduced = self.lines(self._reductions(views.original))
+        reduced = self.lines(self._reductions(views))
         return Seen(original, tuple(others), reduced[0] if reduced else None, tuple(reduced[1:]))
 
     def lines(self, views: Iterable[View]) -> list[Lines]:
@@ -406,12 +406,12 @@ class TypographicDetector:
         some = f"a reduction brings out {{}} ({lines.view.name})"
         return self._finding("scaling", lines, part, some, "no reduction brings out writing")
 
-    def _reductions(self, original: View) -> list[View]:
+    def _reductions(self, views: Views) -> list[View]:
         """Reduce the picture to the size that its sampling grid, if it has one, was made for: with antialiasing, then in
         the naive ways that scaling attacks aim at; empty for pictures without such a grid."""
-        pixels = original.pixels
+        original, pixels = views.original, views.original.pixels
         h, w = pixels.shape[:2]
-        grid = _core.signal.sampling_grid(pixels, threads=self._threads)
+        grid = views.measured(_core.signal.sampling_grid, pixels, self._threads)
         if grid.evidence < 1 and (grid.log_ratio < GRID_RATIO or grid.z < GRID_Z):
             return []
         th, tw = (_snapped(n * f) for n, f in ((h, grid.frequency_y), (w, grid.frequency_x)))
