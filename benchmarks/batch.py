@@ -8,11 +8,10 @@
     python benchmarks/batch.py driver                                # what one driver can list, skip and journal a second
     python benchmarks/batch.py estimate                              # from all of these: a million pictures, 1 to 100 nodes
 
-Every command adds its figures to benchmarks/results/batch.json. `time` runs, on the same part, one after the other: a
-Pillow loop on two threads that decodes and encodes with the very encoder settings of the guard (JPEG 95 at 4:4:4, PNG
-level 1) and no fsync; the same loop with Pillow's default settings; the guard with the structural detectors; the guard
-with all detectors of the `balanced` policy; both again in two processes in place of threads. Models are loaded before
-the clock starts.
+Every command adds its figures to benchmarks/results/batch.json. `time` runs, on the same pictures, in turns: a Pillow loop
+on two threads that decodes and encodes with the very encoder settings of the guard (JPEG 95 at 4:4:4, PNG level 1) and no
+fsync; the same loop with Pillow's default settings; the guard with the structural detectors; the guard with all detectors
+of the `balanced` policy; then both guards in two processes in place of threads. Models are loaded before the clock starts.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ sys.path[:0] = [str(ROOT / "python"), str(ROOT / "training")]
 from ondevice_guard import _core, batch, campaign  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "batch.json"
+ROUNDS = 5
 STRUCTURAL = {"name": "structural", "detectors": ["structural"]}
 
 
@@ -121,31 +122,37 @@ def guarded(
 
 def timed(folder: Path, part: int, parts: int, everything: bool) -> None:
     files = sorted(folder.rglob("*.*"))[part::parts]
-    source = lambda: batch.Sources(listed=[os.path.relpath(f) for f in files])  # noqa: E731
+    source = lambda some: batch.Sources(listed=[os.path.relpath(f) for f in some])  # noqa: E731
     same = {".jpg": {"quality": 95, "subsampling": 0}, ".png": {"compress_level": 1}}
     jobs = {"structural": batch.GuardBatch(STRUCTURAL)} | ({"all": batch.GuardBatch("balanced")} if everything else {})
     for job in jobs.values():
         for file in files[:4]:
             job.judge(file.read_bytes(), file.name)
+    loops: dict[str, Any] = {"pillow": same, "pillow_defaults": {".jpg": {}, ".png": {}}}
+    seconds, cpu, decisions = Counter[str](), Counter[str](), {name: Counter[str]() for name in jobs}
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         at = Path(scratch)
-        seconds = {
-            "pillow": pillow(files, at / "p", same),
-            "pillow_defaults": pillow(files, at / "d", {".jpg": {}, ".png": {}}),
-        }
-        decisions = {}
-        for name, job in jobs.items():
-            seconds[name], decisions[name] = guarded(job, source(), at / name)
-        first = batch.Sources(listed=[os.path.relpath(f) for f in files[:16]])
+        for i in range(ROUNDS):  # in turns, so that what else the machine does falls on all of them
+            piece = files[i::ROUNDS]
+            for name in (*loops, *jobs):
+                begin, out = time.process_time(), at / f"{name} {i}"
+                if name in loops:
+                    seconds[name] += pillow(piece, out, loops[name])
+                else:
+                    took, counts = guarded(jobs[name], source(piece), out)
+                    seconds[name] += took
+                    decisions[name].update(counts)
+                cpu[name] += time.process_time() - begin
         for name, job in jobs.items():  # what starting them takes is measured by itself
-            start, _ = guarded(job, first, at / f"{name} start", batch.process_engine)
-            took, _ = guarded(job, source(), at / f"{name} processes", batch.process_engine)
+            start, _ = guarded(job, source(files[:16]), at / f"{name} start", batch.process_engine)
+            took, _ = guarded(job, source(files), at / f"{name} processes", batch.process_engine)
             seconds[f"{name} processes"] = (took - start) * len(files) / (len(files) - 16)
     figures = {
         "pictures": len(files),
         "parts": parts,
         "seconds": {k: round(v, 3) for k, v in seconds.items()},
-        "decisions": decisions,
+        "cpu_ms_per_picture": {k: round(v / len(files) * 1e3, 1) for k, v in cpu.items()},
+        "decisions": {k: dict(v) for k, v in decisions.items()},
     }
     figures["per_second"] = {k: round(len(files) / v, 1) for k, v in seconds.items()}
     figures["of_pillow"] = {k: round(seconds["pillow"] / v, 3) for k, v in seconds.items()}
