@@ -177,6 +177,8 @@ def test_balanced_only_flags_actions(guard: Guard) -> None:
     assert verdict.text == LEAKY
     assert verdict.reasons[0].startswith("unrequested_action (flag)")
     assert set(verdict.scores) == {"harmful_response", "canary_leak", "unrequested_action"}
+    without = Guard({"detectors": []}).check_response(LEAKY)  # what nobody looked for has no score
+    assert set(without.scores) == {"canary_leak", "unrequested_action"}
     assert verdict.to_dict()["safe"] is True
     assert "evil" not in verdict.to_json()
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import inputs, sanitize, views
 from .accelerator import Accelerator
-from .detectors import available, build
+from .detectors import build
 from .detectors.crossmodal import DelegationDetector, split_payload
 from .errors import GuardError, ImageError, InputError, ModelError, UnsupportedInput
 from .policy import Outcome, Policy
@@ -258,8 +258,13 @@ class Guard:
         """`check_messages` on a worker thread."""
         return await asyncio.to_thread(self.check_messages, messages, encoding=encoding)
 
+    @property
+    def response_kinds(self) -> tuple[str, ...]:
+        """What its `response_detectors` look for in answers."""
+        return tuple(dict.fromkeys(k for d in self._suite.load().responses for k in d.kinds))
+
     def response_findings(self, text: str) -> tuple[Sequence[Finding], Mapping[str, float]]:
-        """Return what the models say about an answer, and the operating points they recorded."""
+        """Return what the `response_detectors` say about an answer, and the operating points they recorded."""
         loaded = self._suite.load()
         return [f for reader in loaded.responses for f in reader(text)], loaded.operating_points
 
@@ -516,17 +521,11 @@ class _Suite:
                 self._loaded = _Loaded(
                     (*pictures, *self._extra),
                     (*texts, *self._extra_text),
-                    (*self._answers(), *self._extra_responses),
+                    self._extra_responses,
                     self._policy.fpr,
                     self._policy.rates,
                 )
             return self._loaded
-
-    def _answers(self) -> tuple[TextDetector, ...]:
-        """Judging answers comes with judging prompts."""
-        if "text" not in self._policy.detectors or not available("response"):
-            return ()
-        return (build("response", self._models_dir, self._threads),)
 
 
 class _Loaded:

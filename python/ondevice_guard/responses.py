@@ -97,7 +97,7 @@ def check(
     """Judge an answer.
 
     Args:
-        guard: Its policy says what counts; its models score harmful answers.
+        guard: Its policy says what counts; its `response_detectors` score what the answer says.
         text: The answer.
         prompt: What the user asked: links and markup that it holds or asks for are no surprise.
         system: The system prompt, to notice when the answer recites it.
@@ -119,6 +119,7 @@ def check(
         raise UnsupportedInput(f"action must be one of {', '.join(ACTIONS)}, got {action!r}")
     try:
         judged, points = guard.response_findings(text)
+        scores = dict.fromkeys((*guard.response_kinds, "canary_leak", "unrequested_action"), 0.0)
         findings = [
             *judged,
             *canary_leak(text, canary, system),
@@ -127,7 +128,6 @@ def check(
         outcome = guard.policy.decide(findings, points)
     except Exception as error:  # fail closed: an answer that could not be judged is not shown
         return ResponseVerdict(Decision.ERROR, "", reasons=(f"internal error: {type(error).__name__}: {error}",))
-    scores = dict.fromkeys(("harmful_response", "canary_leak", "unrequested_action"), 0.0)
     for finding in findings:
         scores[finding.kind] = max(scores.get(finding.kind, 0.0), finding.score)
     decision, shown = _act(guard, text, findings, outcome.thresholds, outcome.decision, action)

@@ -26,6 +26,7 @@ from torch import nn
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "text")]
 
 import data as texts
+import foreign
 import train
 
 from ondevice_guard import _core, runtime
@@ -213,6 +214,7 @@ def main() -> None:
         "ensemble": nothing,
         "linear": {k: v[:2] for k, v in nothing.items()},
         "cascade": dict.fromkeys(texts.LABELS, 0.0),
+        "fragmented": {"share": 1.0},
     }
     save(encoder, {**encoder_config, "calibration": plain, "tricks": {}})
     save(linear, linear_config)
@@ -283,7 +285,7 @@ def main() -> None:
 
     config = {
         **encoder_config,
-        "calibration": {"ensemble": ensemble, "linear": alone, "cascade": cascade},
+        "calibration": {"ensemble": ensemble, "linear": alone, "cascade": cascade, "fragmented": {"share": 1.0}},
         "tricks": tricks,
         "thresholds": points,
         "trained_on": json.loads(manifest.read_text()) if manifest.is_file() else [],
@@ -301,6 +303,11 @@ def main() -> None:
             },
         },
     }
+    save(encoder, config)
+    point = float(points["harmful"]["0.01"])
+    config["calibration"]["fragmented"], config["metrics"]["fragmented"] = foreign.fit(
+        Path(args.out), texts.load(folder), point
+    )
     save(encoder, config)
     lin_points = {
         n: {

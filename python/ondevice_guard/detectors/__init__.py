@@ -16,11 +16,6 @@ _BUILTIN = {
 }
 
 
-def available(name: str) -> bool:
-    """True when there is a built-in detector of this name."""
-    return name in _BUILTIN
-
-
 def build(name: str, models: str | Path | None = None, threads: int = 1) -> Any:
     """Make a built-in detector.
 

@@ -6,7 +6,8 @@ is the calibrated probability of the ensemble
 
     p_k = sigmoid(a_k * encoder_k + b_k * linear_k + c_k)
 
-or, where the cascade stopped at the first stage, of the linear model alone. Coefficients, cascade limits and operating
+or, where the cascade stopped at the first stage, of the linear model alone. Where the vocabulary breaks words up
+(other languages than English), `harmful` has coefficients that trust the encoder less. Coefficients, cascade limits and operating
 points are in the encoder's `config.json`; they were fitted on sources that neither model was trained on.
 """
 
@@ -54,6 +55,20 @@ class _Reading:
     spans: tuple[tuple[int, int], ...]  # per class, in `text`
 
 
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """What the encoder says about one reading."""
+
+    logits: list[float]
+    places: list[tuple[int, int]]  # per class, in the reading's text
+    fragments: float  # share of the pieces that continue a word
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    a, b, c = map(float, values)
+    return a, b, c
+
+
 class TextDetector:
     """Scores a prompt, or any other text that reaches the model (metadata, QR codes, lines read off a picture).
 
@@ -61,6 +76,10 @@ class TextDetector:
         models: Directory with model folders; None searches the usual places.
         threads: Threads for one call of the encoder.
         cascade: False lets the encoder read every text (slower, for calibration and benchmarks).
+
+    Attributes:
+        ensemble: (a, b, c) for each class.
+        alone: (b, c) for each class, where the encoder did not run.
 
     Raises:
         ModelError: A model is missing or altered.
@@ -77,8 +96,11 @@ class TextDetector:
             raise ModelError(f"text models must have the labels {', '.join(CLASSES)}, in this order")
         try:
             fit = config["calibration"]
-            self._both = [tuple(map(float, fit["ensemble"][k])) for k in CLASSES]
-            self._alone = [tuple(map(float, fit["linear"][k])) for k in CLASSES]
+            self.ensemble = tuple(_three(fit["ensemble"][k]) for k in CLASSES)
+            foreign = fit["fragmented"]
+            self._fragmented = tuple(_three(foreign.get(k, fit["ensemble"][k])) for k in CLASSES)
+            self._share = float(foreign["share"])
+            self.alone = tuple((float(b), float(c)) for b, c in (fit["linear"][k] for k in CLASSES))
             self._sure = [float(fit["cascade"][k]) if cascade else -math.inf for k in CLASSES]
             self._tricks = {str(k): float(v) for k, v in config["tricks"].items()}
             self._window, self._step = int(config["window"]["tokens"]), int(config["window"]["step"])
@@ -87,7 +109,9 @@ class TextDetector:
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{self._encoder.name}: config.json lacks the calibration: {error!r}") from None
         self._linear = _core.text.Linear(self._first.file("weights.bin"))
-        self._pieces = _core.text.WordPiece(self._encoder.file("vocab.txt"))
+        vocabulary = self._encoder.file("vocab.txt")
+        self._pieces = _core.text.WordPiece(vocabulary)
+        self._continues = np.array([piece.startswith(b"##") for piece in vocabulary.splitlines()])
 
     @property
     def models(self) -> dict[str, str]:
@@ -107,13 +131,14 @@ class TextDetector:
         return self.explain(text)[0]
 
     def explain(self, text: str) -> tuple[list[Finding], dict[str, Any]]:
-        """Return the findings and the raw numbers: logits of both stages and whether the encoder ran."""
+        """Return the findings and the raw numbers: logits of both stages, whether the encoder ran, and what share of the
+        text's pieces continue a word."""
         normal = _core.text.normalize(text)
         readings = [self._read(normal.text, None, None)]
         readings += [self._read(f.payload, f.trick, (f.begin, f.end)) for f in normal.found if f.payload]
         best: list[tuple[float, _Reading, tuple[int, int], float | None]] = []
         ran = False
-        encoded: dict[int, tuple[list[float], list[tuple[int, int]]]] = {}
+        encoded: dict[int, _Encoded] = {}
         for i, reading in enumerate(readings):
             if any(z >= limit for z, limit in zip(reading.logits, self._sure, strict=True)):
                 encoded[i] = self._encode(reading)
@@ -123,12 +148,12 @@ class TextDetector:
             for i, reading in enumerate(readings):
                 z = reading.logits[k]
                 if i in encoded:
-                    a, b, c = self._both[k]
-                    e = encoded[i][0][k]
+                    seen = encoded[i]
+                    p = self._probable(reading, seen)[k]
                     # where a text is so long that stages disagree on the place, the encoder's is the narrower one
-                    options.append((sigmoid(a * e + b * z + c), reading, encoded[i][1][k], e))
+                    options.append((p, reading, seen.places[k], seen.logits[k]))
                 else:
-                    b, c = self._alone[k]
+                    b, c = self.alone[k]
                     options.append((sigmoid(b * z + c), reading, reading.spans[k], None))
             best.append(max(options, key=lambda o: o[0]))
         findings = []
@@ -157,20 +182,27 @@ class TextDetector:
                     detail={"trick": f.trick, "count": f.count, "payload": round(payload, 4)},
                 )
             )
-        raw = {"linear": readings[0].logits, "encoder": encoded[0][0] if 0 in encoded else None, "encoder_ran": ran}
+        visible = encoded.get(0)
+        raw = {
+            "linear": readings[0].logits,
+            "encoder": visible.logits if visible else None,
+            "encoder_ran": ran,
+            "fragments": visible.fragments if visible else None,
+        }
         return findings, raw
 
     def _read(self, text: str, trick: str | None, span: tuple[int, int] | None) -> _Reading:
         logits, spans = self._linear.score(text)
         return _Reading(text, trick, span, logits, spans)
 
-    def _probable(self, reading: _Reading, encoded: tuple[list[float], Any] | None) -> list[float]:
+    def _probable(self, reading: _Reading, encoded: _Encoded | None) -> list[float]:
         if encoded is None:
-            return [sigmoid(b * z + c) for (b, c), z in zip(self._alone, reading.logits, strict=True)]
-        pairs = zip(self._both, encoded[0], reading.logits, strict=True)
+            return [sigmoid(b * z + c) for (b, c), z in zip(self.alone, reading.logits, strict=True)]
+        both = self._fragmented if encoded.fragments > self._share else self.ensemble
+        pairs = zip(both, encoded.logits, reading.logits, strict=True)
         return [sigmoid(a * e + b * z + c) for (a, b, c), e, z in pairs]
 
-    def _encode(self, reading: _Reading) -> tuple[list[float], list[tuple[int, int]]]:
+    def _encode(self, reading: _Reading) -> _Encoded:
         """Return the encoder's highest logit per class over the windows, and that window's place in the text."""
         ids, origin = self._pieces.encode(reading.text)
         size = self._window - 2
@@ -193,7 +225,7 @@ class TextDetector:
                     for k, z in enumerate(row):
                         if z > logits[k]:
                             logits[k], places[k] = float(z), place
-        return logits, places
+        return _Encoded(logits, places, float(self._continues[ids].mean()) if len(ids) else 0.0)
 
     def _worst(self, starts: list[int], origin: npt.NDArray[np.uint32], reading: _Reading, size: int) -> list[int]:
         """Choose windows of a very long text: the first, the last, and those the linear model scores highest."""
