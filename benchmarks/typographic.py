@@ -450,7 +450,7 @@ def calibrate(folder: Path, pictures: Iterable[testset.Picture], detector: typog
     seen = [one.each(detector.judged) for one in seen]
     names = np.array(kinds)
     logs = {
-        finding: np.array([typographic.log_evidence(part(s)[1]) for s in seen])
+        finding: np.array([typographic.log_evidence(part(s)[1], s.trace * (finding == "overlay_text")) for s in seen])
         for finding, part in (
             ("overlay_text", typographic.Seen.overlay),
             ("hidden_text", typographic.Seen.hidden),

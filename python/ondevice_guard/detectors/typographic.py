@@ -46,6 +46,9 @@ MAX_LINES = 256
 READ_FLOOR = 0.25
 #: Lines read in one view.
 MAX_READ = 64
+#: The cells (4 x 4 pixels) that a trace of writing is read from: a short word's. Where no line is found, the trace still
+#: tells translucent and faint writing from clean photographs: AUROC of those two .836 → .855 on the training part.
+TRACE_CELLS = 64
 #: A line is a region of a finding from this probability of having been put there. On the training part .15 to .5 differ by
 #: .02 of pixel F1 on plain overlays and .04 on translucent ones; the lower the fuller, and redaction wants whole lines.
 KEEP = 0.25
@@ -62,6 +65,8 @@ class Lines:
         contrast, along, across: float32 N, grey levels of the line's strip: standard deviation, and mean difference of
             neighbours along and across the line.
         put: float32 N, the probability that the line was put on the picture: neither the scene's own nor no writing.
+        trace: How far the map's strongest `TRACE_CELLS` cells are lines laid over the view, in [0, 1]; what ranks views in
+            which no line was found.
     """
 
     view: View
@@ -75,13 +80,14 @@ class Lines:
     along: Floats
     across: Floats
     put: Floats
+    trace: float = 0.0
 
     def __len__(self) -> int:
         return len(self.quads)
 
     def take(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Lines:
         """Return some of the lines."""
-        return Lines(self.view, *(getattr(self, f.name)[keep] for f in fields(self)[1:]))
+        return replace(self, **{f.name: getattr(self, f.name)[keep] for f in fields(self)[1:-1]})
 
     @property
     def length(self) -> Floats:
@@ -181,6 +187,11 @@ class Seen:
         """Return what was seen with the lines of every view changed."""
         honest = None if self.honest is None else change(self.honest)
         return Seen(change(self.original), tuple(map(change, self.others)), honest, tuple(map(change, self.naive)))
+
+    @property
+    def trace(self) -> float:
+        """The strongest trace of writing laid over any view."""
+        return max(s.trace for s in self.views)
 
     def overlay(self) -> tuple[Lines, Floats]:
         """Lines of the view with the strongest evidence of writing laid over it, and each line's part."""
@@ -361,10 +372,29 @@ class TypographicDetector:
             contrast, along, across = (np.ascontiguousarray(c) for c in strips.T)
             unjudged = np.zeros(len(quads), np.float32)
             lines = self.judged(
-                Lines(view, quads, text, overlay, core, direction, fill, contrast, along, across, unjudged)
+                Lines(
+                    view,
+                    quads,
+                    text,
+                    overlay,
+                    core,
+                    direction,
+                    fill,
+                    contrast,
+                    along,
+                    across,
+                    unjudged,
+                    self._trace(maps[i]),
+                )
             )
             found.append(lines.take(np.argsort(-lines.weight(), kind="stable")))
         return found
+
+    def _trace(self, answer: Pixels) -> float:
+        """Return the mean probability of the strongest cells that are both overlay and line core."""
+        both = np.minimum(answer[..., 4:8], answer[..., 8:12]).ravel()
+        strongest = np.partition(both, -min(TRACE_CELLS, both.size))[-TRACE_CELLS:]
+        return 1.0 / (1.0 + math.exp(-(float(strongest.mean()) - self._zero) * self._scale))
 
     def judged(self, lines: Lines) -> Lines:
         """Return the lines with `put` filled in: a logistic of their traits (`evidence.line` in config.json)."""
@@ -372,14 +402,14 @@ class TypographicDetector:
         logit = bias + lines.traits() @ weights
         return replace(lines, put=np.asarray(1 / (1 + np.exp(-np.clip(logit, -30, 30))), np.float32))
 
-    def _finding(self, kind: str, lines: Lines, part: Floats, some: str, none: str) -> Finding:
+    def _finding(self, kind: str, lines: Lines, part: Floats, some: str, none: str, trace: float = 0.0) -> Finding:
         """A finding from lines and how far each takes part: a logistic of the log of the sum of parts."""
         bias, slope = self._curve
         keep = lines.take((lines.put > KEEP) & (part > 0.1 * lines.laid()) & (part > 0))
         plural = "" if len(keep) == 1 else "s"
         return Finding(
             kind,
-            1.0 / (1.0 + math.exp(-(bias + slope * log_evidence(part)))),
+            1.0 / (1.0 + math.exp(-(bias + slope * log_evidence(part, trace)))),
             some.format(f"{len(keep)} line{plural} of writing") if len(keep) else none,
             self._model.name,
             tuple(keep.in_original()),
@@ -389,7 +419,11 @@ class TypographicDetector:
 
     def _overlay(self, seen: Seen) -> Finding:
         return self._finding(
-            "overlay_text", *seen.overlay(), "{} laid over the picture", "no writing laid over the picture"
+            "overlay_text",
+            *seen.overlay(),
+            "{} laid over the picture",
+            "no writing laid over the picture",
+            seen.trace,
         )
 
     def _hidden(self, seen: Seen) -> Finding:
@@ -467,9 +501,9 @@ class TypographicDetector:
         )
 
 
-def log_evidence(part: Floats) -> float:
-    """Return the natural logarithm of a sum of parts, no less than that of 1/1000."""
-    return math.log(float(part.sum()) + 1e-3)
+def log_evidence(part: Floats, trace: float = 0.0) -> float:
+    """Return the natural logarithm of a sum of parts; where there is none, of 1/1000 of a trace, 1/10,000 at the least."""
+    return math.log(float(part.sum()) + 1e-3 * (0.1 + trace))
 
 
 def _distinct(views: Iterable[View]) -> list[View]:
