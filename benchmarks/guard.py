@@ -8,6 +8,8 @@ Rows, each the median over interleaved repeats, one thread:
 * `structural 224 png`: the guard's time beyond Pillow decode + encode
 * `balanced …`: the same with every detector of the policy
 * `import`: `import ondevice_guard` beyond a bare interpreter
+* `load`: every shipped model verified and ready to run (`Guard().warm_up()`), onnxruntime, numpy and Pillow imported before
+* `encoder_100_tokens`: one run of text_encoder_v1 over 102 ids
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ondevice_guard import Guard, Policy, _core, decode
+from ondevice_guard import Guard, Policy, _core, decode, runtime
 
 
 def cpu_name() -> str:
@@ -71,6 +73,17 @@ def import_ms(module: str, repeat: int) -> float:
     return round(statistics.median(runs), 2)
 
 
+def load_ms(repeat: int) -> float:
+    """Median over fresh interpreters."""
+    code = (
+        "import time, numpy, onnxruntime, PIL.Image; from ondevice_guard import Guard, runtime; t = time.perf_counter();"
+        "Guard('balanced').warm_up(); ready = [runtime.load(m.name) for m in runtime.models()];"
+        "[m._open() for m in ready if m.config.get('graph')]; print((time.perf_counter() - t) * 1e3)"
+    )
+    runs = [float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(repeat)]
+    return round(statistics.median(runs), 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=Path, default=Path("examples/photos"))
@@ -85,7 +98,10 @@ def main() -> None:
     result: dict[str, object] = {
         "machine": {"cpu": cpu_name(), "python": platform.python_version(), "backend": _core.backend.active()},
         "import_ms": import_ms("ondevice_guard", options.repeat),
+        "load_ms": load_ms(5),
     }
+    encoder, ids = runtime.load("text_encoder"), {"ids": np.arange(100, 202)[None]}
+    result["encoder_100_tokens_ms"] = interleaved(4 * options.repeat, encoder=lambda: encoder.run(ids))["encoder"]
     for name, data in (("1080p jpeg", big), ("224 png", small)):
         row = interleaved(
             options.repeat,

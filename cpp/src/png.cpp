@@ -513,6 +513,63 @@ class Deflater {
 
 }  // namespace
 
+namespace {
+
+/// Undoes one row's filter; `up` is the row above, `n` a multiple of B. A pixel depends on the one before it: what vectors
+/// cannot shorten, straight code without branches does.
+template <int B>
+bool unfilter_row(int filter, const uint8_t* in, const uint8_t* up, uint8_t* out, size_t n) {
+    if (filter == 0) {
+        std::memcpy(out, in, n);
+        return true;
+    }
+    if (filter == 2) {
+        for (size_t i = 0; i < n; ++i) out[i] = static_cast<uint8_t>(in[i] + up[i]);
+        return true;
+    }
+    int a[B] = {}, c[B] = {};  // left, above left
+    if (filter == 1) {
+        for (size_t i = 0; i < n; i += B) {
+            for (int k = 0; k < B; ++k) a[k] = out[i + k] = static_cast<uint8_t>(in[i + k] + a[k]);
+        }
+    } else if (filter == 3) {
+        for (size_t i = 0; i < n; i += B) {
+            for (int k = 0; k < B; ++k) a[k] = out[i + k] = static_cast<uint8_t>(in[i + k] + (a[k] + up[i + k]) / 2);
+        }
+    } else if (filter == 4) {
+        for (size_t i = 0; i < n; i += B) {
+            for (int k = 0; k < B; ++k) {
+                const int b = up[i + k], p = b - c[k], q = a[k] - c[k];
+                const int left = p < 0 ? -p : p, above = q < 0 ? -q : q, corner = p + q < 0 ? -(p + q) : p + q;
+                int best = above <= corner ? b : c[k];
+                best = left <= above && left <= corner ? a[k] : best;
+                c[k] = b;
+                a[k] = out[i + k] = static_cast<uint8_t>(in[i + k] + best);
+            }
+        }
+    } else {
+        return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+bool unfilter_png(const uint8_t* rows, int64_t height, int64_t width, int channels, uint8_t* out) {
+    const size_t n = static_cast<size_t>(width) * static_cast<size_t>(channels);
+    const auto undo = channels == 1   ? unfilter_row<1>
+                      : channels == 2 ? unfilter_row<2>
+                      : channels == 3 ? unfilter_row<3>
+                                      : unfilter_row<4>;
+    const std::vector<uint8_t> zeros(n, 0);
+    const uint8_t* up = zeros.data();
+    for (int64_t y = 0; y < height; ++y, rows += n + 1, out += n) {
+        if (!undo(rows[0], rows + 1, up, out, n)) return false;
+        up = out;
+    }
+    return true;
+}
+
 std::vector<uint8_t> encode_png(const ImageView& image) {
     require_image(image, "image");
     const Packed packed(image);

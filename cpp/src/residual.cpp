@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "door.hpp"
@@ -164,8 +164,7 @@ double* correlations(const int64_t* joint, const double* power, double* out) {
 
 void ratios(const int64_t* sums, int64_t down, int64_t across, const Region* regions, int64_t count, double* out) {
     std::vector<const int64_t*> tiles;
-    std::vector<double> energy;
-    std::vector<int32_t> order;
+    std::vector<std::pair<double, int32_t>> order;  // energy and place: equal ones stay in the order of the tiles
     for (int64_t r = 0; r < count; ++r) {
         const Region& in = regions[r];
         if (in.top < 0 || in.left < 0 || in.height < 1 || in.width < 1 || in.height > down - in.top ||
@@ -187,20 +186,16 @@ void ratios(const int64_t* sums, int64_t down, int64_t across, const Region* reg
             for (int i = 1 + 3 * kPlane; i < kSums; ++i) total[i] += tile[i];
         }
         for (int p = 0; p < 3; ++p) {
-            energy.clear();
+            order.clear();
             for (const int64_t* tile : tiles) {
                 whole[p].add(tile, p);
-                energy.push_back(static_cast<double>(tile[1 + p * kPlane]) / static_cast<double>(tile[0]));
+                order.emplace_back(static_cast<double>(tile[1 + p * kPlane]) / static_cast<double>(tile[0]),
+                                   static_cast<int32_t>(order.size()));
             }
-            order.resize(tiles.size());
-            std::iota(order.begin(), order.end(), 0);
-            std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {  // equal ones in the order of the tiles
-                const double left = energy[static_cast<size_t>(a)], right = energy[static_cast<size_t>(b)];
-                return left != right ? left < right : a < b;
-            });
+            std::sort(order.begin(), order.end());
             PlaneSums calm;
             for (int64_t i = 0; i < std::min(quiet, n); ++i) {
-                const int64_t* tile = tiles[static_cast<size_t>(order[static_cast<size_t>(i)])];
+                const int64_t* tile = tiles[static_cast<size_t>(order[static_cast<size_t>(i)].second)];
                 calm.add(tile, p);
                 if (p != 0) continue;
                 area += tile[0];
@@ -211,8 +206,7 @@ void ratios(const int64_t* sums, int64_t down, int64_t across, const Region* reg
             }
             to = calm.shape(whole[p].shape(to));
             const auto level = [&](int64_t i) {
-                return n == 0 ? std::log2(kFloor)
-                              : std::log2(energy[static_cast<size_t>(order[static_cast<size_t>(i)])] + kFloor);
+                return std::log2((n == 0 ? 0.0 : order[static_cast<size_t>(i)].first) + kFloor);
             };
             const int64_t last = std::max<int64_t>(n, 1) - 1;
             for (const double q : kQuantiles) {

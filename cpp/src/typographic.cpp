@@ -464,20 +464,29 @@ std::vector<QrCode> find_qr(const ImageView& in) {
         for (int64_t x = 0; x < w; ++x) column[static_cast<size_t>(x)] += sign * g[x];
     };
     for (int64_t y = 0; y < std::min(h, radius); ++y) slide(y, 1);
+    // prefix[x] wraps around in very wide pictures; differences do not
+    std::vector<uint32_t> prefix(static_cast<size_t>(w + 1), 0);
+    std::vector<int32_t> sums(static_cast<size_t>(w)), wide(static_cast<size_t>(w));
+    for (int64_t x = 0; x < w; ++x) {
+        wide[static_cast<size_t>(x)] =
+            static_cast<int32_t>(std::min(w, x + radius + 1) - std::max<int64_t>(0, x - radius));
+    }
     for (int64_t y = 0; y < h; ++y) {
         if (y + radius < h) slide(y + radius, 1);
         if (y > radius) slide(y - radius - 1, -1);
         const auto tall = static_cast<int32_t>(std::min(h, y + radius + 1) - std::max<int64_t>(0, y - radius));
         const uint8_t* g = grey.data() + y * w;
         uint8_t* d = dark.data() + y * w;
-        int32_t sum = 0, wide = 0;
-        for (int64_t x = 0; x < std::min(w, radius); ++x, ++wide) sum += column[static_cast<size_t>(x)];
-        for (int64_t x = 0; x < w; ++x) {
-            if (x + radius < w) sum += column[static_cast<size_t>(x + radius)], ++wide;
-            if (x > radius) sum -= column[static_cast<size_t>(x - radius - 1)], --wide;
-            // 5 levels below the mean: flat ground is light, whatever its noise
-            d[x] = (g[x] + 5) * tall * wide < sum;
-        }
+        for (size_t x = 0; x < static_cast<size_t>(w); ++x) prefix[x + 1] = prefix[x] + static_cast<uint32_t>(column[x]);
+        const auto window = [&](int64_t from, int64_t to) {
+            return static_cast<int32_t>(prefix[static_cast<size_t>(to)] - prefix[static_cast<size_t>(from)]);
+        };
+        const int64_t left = std::min(w, radius), right = std::max(left, w - radius);
+        for (int64_t x = 0; x < left; ++x) sums[static_cast<size_t>(x)] = window(0, std::min(w, x + radius + 1));
+        for (int64_t x = left; x < right; ++x) sums[static_cast<size_t>(x)] = window(x - radius, x + radius + 1);
+        for (int64_t x = right; x < w; ++x) sums[static_cast<size_t>(x)] = window(x - radius, w);
+        // 5 levels below the mean: flat ground is light, whatever its noise
+        for (size_t x = 0; x < static_cast<size_t>(w); ++x) d[x] = (g[x] + 5) * tall * wide[x] < sums[x];
     }
     const auto is_dark = [&](int64_t y, int64_t x) { return dark[static_cast<size_t>(y * w + x)] != 0; };
     // the five runs around (y, x) along (dy, dx), by walking outwards from the middle run
@@ -506,21 +515,23 @@ std::vector<QrCode> find_qr(const ImageView& in) {
         return true;
     };
     std::vector<Finder> finders;
+    // where runs of a row begin: light ones have even numbers, the first of them may be empty; then the row's end
+    std::vector<int32_t> begins(static_cast<size_t>(w + 3));
     for (int64_t y = 0; y < h; ++y) {
-        int64_t run[5] = {0, 0, 0, 0, 0};
-        int64_t x = 0;
-        bool colour = false;
-        int64_t length = 0;
-        for (x = 0; x <= w; ++x) {
-            const bool now = x < w && is_dark(y, x);
-            if (x < w && now == colour) {
-                ++length;
-                continue;
-            }
-            for (int i = 0; i < 4; ++i) run[i] = run[i + 1];
-            run[4] = length;
+        const uint8_t* d = dark.data() + y * w;
+        size_t count = 1 + (d[0] != 0);
+        begins[0] = begins[1] = 0;
+        for (int64_t at = 1; at < w; ++at) {  // written always, kept where the colour changes
+            begins[count] = static_cast<int32_t>(at);
+            count += (d[at] != 0) != (d[at - 1] != 0);
+        }
+        begins[count] = static_cast<int32_t>(w);
+        for (size_t k = 5; k < count; k += 2) {
+            int64_t run[5];
+            for (size_t i = 0; i < 5; ++i) run[i] = begins[k - 3 + i] - begins[k - 4 + i];
+            const int64_t x = begins[k + 1];
             double module = 0;
-            if (colour && run[0] > 0 && finder_runs(run, module)) {
+            if (finder_runs(run, module)) {
                 const int64_t cx = x - run[4] - run[3] - (run[2] + 1) / 2;
                 int64_t column[5];
                 double offset = 0, other = 0;
@@ -544,8 +555,6 @@ std::vector<QrCode> find_qr(const ImageView& in) {
                     if (!merged && finders.size() < 4096) finders.push_back({px, py, (module + other) / 2, 1});
                 }
             }
-            colour = now;
-            length = 1;
         }
     }
     finders.erase(std::remove_if(finders.begin(), finders.end(),

@@ -27,6 +27,10 @@
 
 namespace og {
 
+/// Undoes the filters of an inflated stream: `height` rows of one filter number and `width * channels` bytes (1 to 4
+/// channels of 8 bits), into `out`, height x width x channels. False when a row names a filter that does not exist.
+bool unfilter_png(const uint8_t* rows, int64_t height, int64_t width, int channels, uint8_t* out);
+
 /// The file of an HxW (grey), HxWx3 (RGB) or HxWx4 (RGBA) picture, 8 bits a sample.
 std::vector<uint8_t> encode_png(const ImageView& image);
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -89,12 +90,12 @@ class Lines:
         """Return some of the lines."""
         return replace(self, **{f.name: getattr(self, f.name)[keep] for f in fields(self)[1:-1]})
 
-    @property
+    @cached_property
     def length(self) -> Floats:
         """Length of each line in the view's pixels."""
         return np.asarray(np.linalg.norm(self.quads[:, 1] - self.quads[:, 0], axis=-1), np.float32)
 
-    @property
+    @cached_property
     def height(self) -> Floats:
         """Height of each line in the view's pixels."""
         return np.asarray(np.linalg.norm(self.quads[:, 3] - self.quads[:, 0], axis=-1), np.float32)
@@ -356,7 +357,8 @@ class TypographicDetector:
         maps: dict[int, Pixels] = {}
         for shape in dict.fromkeys(x.shape for x in inputs):
             batch = [i for i, x in enumerate(inputs) if x.shape == shape]
-            answer = self._model.run({"patches": np.stack([inputs[i] for i in batch])})[0]
+            joined = np.stack([inputs[i] for i in batch]) if len(batch) > 1 else inputs[batch[0]][None]
+            answer = self._model.run({"patches": joined})[0]
             for i, one in zip(batch, answer, strict=True):
                 maps[i] = np.ascontiguousarray(one)
         found = []
