@@ -3,10 +3,13 @@
     python benchmarks/scaling.py --data DATA --photos 12
 
 For each photograph of the test part, kernel, ratio and opacity an attack is made (own generator, no antialiasing, the
-worst case) and goes through `Guard.check` with the default policy and every detector. A payload *shows* in a view of the
-picture that is handed out (nothing shows of a blocked one) when its matched filter (correlation of the high-passed view
-with the high-passed payload) exceeds every value that clean photographs reach under the same kernels and sizes. Opacity is
-the regression coefficient of the same two pictures.
+worst case) and goes through `Guard.check` with the default policy and every detector (or those of `--detectors`). A
+payload *shows* in a view of the picture that is handed out (nothing shows of a blocked one) when its matched filter
+(correlation of the high-passed view with the high-passed payload) exceeds every value that pictures without one reach
+under the same kernel and size: three times as many clean photographs, and the attacked ones after the same repair, whose
+attack carried the payload's blurred page, that is its mean and none of its letters. (A rebuilt picture is smoother, which
+alone moves the filter's chance agreement; `hidden_neutralised_as_untouched` counts against the clean ones only.) Opacity
+is the regression coefficient of the same two pictures, less that of the clean photograph.
 
 `in_plain_sight`: the payload has at least half its opacity when the attack is averaged over the kernel's period, which
 is what a person sees: a kernel with as many taps as the ratio spares no pixel, and its "attack" is an overlay.
@@ -25,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as pil
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFilter, ImageFont
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))
 import assets
@@ -71,6 +74,11 @@ def matched(view: npt.NDArray[np.generic], wanted: Floats) -> tuple[float, float
     return product / float(np.sqrt((a * a).sum() * power) + 1e-9), product / (power + 1e-9)
 
 
+def blurred(page: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The page without its letters: the matched filter does not see it, a sampling grid it leaves all the same."""
+    return np.asarray(pil.fromarray(page).filter(ImageFilter.GaussianBlur(page.shape[0] / 6)))
+
+
 def area(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     return np.asarray(pil.fromarray(pixels).resize((size[1], size[0]), pil.Resampling.BOX))
 
@@ -82,8 +90,12 @@ class Target:
         self.size = (photo.shape[0] // ratio, photo.shape[1] // ratio)
         self.pixels = payload(*self.size)
         self.high = high_pass(self.pixels)
-        spread = pil.fromarray(self.pixels).resize((photo.shape[1], photo.shape[0]), pil.Resampling.BICUBIC)
-        self.views = {name: high_pass(view) for name, view in profile_views(np.asarray(spread)).items()}
+        # Less the page without its letters: what a profile pads a picture with has an edge, which every picture shares.
+        page, empty = (
+            profile_views(np.asarray(pil.fromarray(p).resize(photo.shape[1::-1], pil.Resampling.BICUBIC)))
+            for p in (self.pixels, blurred(self.pixels))
+        )
+        self.views = {name: high_pass(page[name]) - high_pass(empty[name]) for name in PROFILES}
 
     def seen(self, pixels: npt.NDArray[np.uint8]) -> dict[str, float]:
         """Matched filter under the three kernels at the payload's size and in the views of known models."""
@@ -109,10 +121,11 @@ def main() -> None:
     )
     parser.add_argument("--ratios", type=int, nargs="+", default=RATIOS)
     parser.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS)
+    parser.add_argument("--detectors", nargs="+", help="default: those of the policy")
     parser.add_argument("--out", default=str(Path(__file__).parent / "results" / "scaling.json"))
     options = parser.parse_args()
     data = assets.data_dir(options.data)
-    guard = Guard()
+    guard = Guard(policy={"detectors": options.detectors} if options.detectors else "balanced")
     detector = StructuralDetector()
     threshold = DEFAULT_THRESHOLDS["scaling"]
 
@@ -127,17 +140,23 @@ def main() -> None:
     chosen = part[:: max(1, len(part) // (3 * options.photos))][: 3 * options.photos]
     photos = [decode.decode(p.read_bytes()).pixels for p in chosen]
     targets = {(i, ratio): Target(pixels, ratio) for i, pixels in enumerate(photos) for ratio in options.ratios}
-    null: dict[str, float] = {}
+    untouched: dict[str, float] = {}
     for (i, _), target in targets.items():
         for name, value in target.seen(photos[i]).items():
-            null[name] = max(null.get(name, 0.0), abs(value))
-
+            untouched[name] = max(untouched.get(name, 0.0), abs(value))
+    null = dict(untouched)
     photos = photos[: options.photos]
+    for (i, _), target in targets.items():
+        for kernel in attacks.KERNELS if i < len(photos) else ():
+            empty = attacks.image_scaling(photos[i], blurred(target.pixels), kernel, 0.5, steps=1)
+            for name, value in target.seen(_core.signal.reconstruct(empty)).items():
+                null[name] = max(null[name], abs(value))
+
     rows = []
     for kernel in attacks.KERNELS:
         for ratio in options.ratios:
             for strength in options.strengths:
-                found, plain, left, opacity, before = [], [], [], [], []
+                found, plain, left, as_untouched, opacity, before = [], [], [], [], [], []
                 for i, pixels in enumerate(photos):
                     target = targets[i, ratio]
                     attack = attacks.image_scaling(pixels, target.pixels, kernel, strength, steps=4)
@@ -150,8 +169,9 @@ def main() -> None:
                     plain.append(by_eye >= 0.5 * (carried - base))
                     seen = {} if handed is None else target.seen(handed)
                     left.append([name for name, value in seen.items() if abs(value) > null[name]])
+                    as_untouched.append(all(abs(value) <= untouched[name] for name, value in seen.items()))
                     before.append(carried)
-                    opacity.append(0.0 if handed is None else target.opacity(handed, kernel))
+                    opacity.append(0.0 if handed is None else target.opacity(handed, kernel) - base)
                 hidden_ones = [i for i, p in enumerate(plain) if not p]
                 rows.append(
                     {
@@ -164,9 +184,11 @@ def main() -> None:
                         "in_plain_sight": sum(plain),
                         "hidden": len(hidden_ones),
                         "hidden_neutralised": sum(not left[i] for i in hidden_ones),
+                        "hidden_neutralised_as_untouched": sum(as_untouched[i] for i in hidden_ones),
                         "neutralised": sum(not shows for shows in left),
                         "opacity_before": round(float(np.mean(before)), 4),
                         "opacity_left_worst": round(float(max(np.abs(opacity))), 4),
+                        "hidden_opacity_left_worst": round(max((abs(opacity[i]) for i in hidden_ones), default=0.0), 4),
                         "still_shows_in": sorted({name for shows in left for name in shows}),
                     }
                 )
@@ -191,13 +213,17 @@ def main() -> None:
             "above_threshold": int((clean_scores >= threshold).sum()),
             "quantiles": {str(q): round(float(np.quantile(clean_scores, q)), 4) for q in (0.5, 0.9, 0.99, 1.0)},
         },
-        "clean_matched_filter": {name: round(value, 4) for name, value in sorted(null.items())},
+        "detectors": options.detectors or "all",
+        "untouched_matched_filter": {name: round(value, 4) for name, value in sorted(untouched.items())},
+        "without_payload_matched_filter": {name: round(value, 4) for name, value in sorted(null.items())},
         "sampling_grid_1080p_cpu_ms": round(1000 * min(times), 2),
         "attacks": sum(r["attacks"] for r in rows),
         "detected": sum(r["detected"] for r in rows),
         "in_plain_sight": sum(r["in_plain_sight"] for r in rows),
         "hidden": hidden_total,
         "hidden_neutralised": sum(r["hidden_neutralised"] for r in rows),
+        "hidden_neutralised_as_untouched": sum(r["hidden_neutralised_as_untouched"] for r in rows),
+        "hidden_opacity_left_worst": max(r["hidden_opacity_left_worst"] for r in rows),
         "rows": rows,
     }
     path = Path(options.out)

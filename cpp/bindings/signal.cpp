@@ -15,9 +15,7 @@ void register_signal(py::module_& m) {
         .def_readonly("shift", &SamplingGrid::shift)
         .def_readonly("shift_z", &SamplingGrid::shift_z)
         .def_readonly("frequency_y", &SamplingGrid::frequency_y)
-        .def_readonly("frequency_x", &SamplingGrid::frequency_x)
-        .def_readonly("bins", &SamplingGrid::bins)
-        .def_readonly("distance", &SamplingGrid::distance);
+        .def_readonly("frequency_x", &SamplingGrid::frequency_x);
     sub.def(
         "sampling_grid",
         [](const py::object& image, int threads) {
@@ -36,7 +34,7 @@ void register_signal(py::module_& m) {
                           });
         },
         py::arg("image"), kw, py::arg("out") = py::none(), py::arg("threads") = 0,
-        "Replace the pixels of the sampling grid that stands out most by the median of those beside them.");
+        "Rebuild a picture from the pixels that the resize of its sampling grid does not read.");
     sub.def(
         "low_bit_text",
         [](const py::object& image) {

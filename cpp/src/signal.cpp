@@ -8,12 +8,12 @@
 #include "door.hpp"
 #include "kernels/kernels.hpp"
 #include "ondevice_guard/backend.hpp"
+#include "ondevice_guard/random.hpp"
 
 namespace og {
 namespace {
 
 constexpr int kBins = 8;
-constexpr int kFine = 64;                   // phase bins of the reconstruction
 constexpr size_t kPeaks = 4;                // spectral peaks tried per axis, beside the multiples of 1/8
 constexpr size_t kRatios = 16;              // pairs of one ratio tried
 constexpr double kChance = 1.44;            // mean of an exponential distribution in units of its median
@@ -274,7 +274,6 @@ Counts count_bins(const std::vector<int64_t>& lines, double frequency) {
 /// Spread and shift of the best phase window of one pair of frequencies.
 struct Standing {
     double log_ratio = 0, z = 0, shift = 0, shift_z = 0;
-    int bin_y = 0, bin_x = 0, bins = 0;
 
     double evidence() const {
         return std::max(log_ratio * std::sqrt(std::min(z, kEnoughZ)) / kSpread, std::abs(shift_z) / kShift);
@@ -340,9 +339,12 @@ Standing standing_of(const Table& t, const Counts& rows, const Counts& columns, 
                     now.shift = m11 - m10 - m01 + m00;
                     now.shift_z = now.shift / (scale * v.error * h.error);
                 } else {
-                    if (m11 <= std::max(m00, std::max(m10, m01)))
-                        continue;  // the ratio is the same for both complements
-                    const double ratio = (m11 + kFloor) * (m00 + kFloor) / ((m10 + kFloor) * (m01 + kFloor));
+                    // The ratio is the same for both complements, and as large where one part is smoother than the
+                    // other three: sampled pixels must stick out of each of them.
+                    const double lead = (m11 + kFloor) / (std::max(m00, std::max(m10, m01)) + kFloor);
+                    if (lead <= 1) continue;
+                    const double ratio =
+                        std::min((m11 + kFloor) * (m00 + kFloor) / ((m10 + kFloor) * (m01 + kFloor)), lead * lead);
                     if (ratio <= 1) continue;
                     now.log_ratio = std::log(ratio);
                     now.z = now.log_ratio * std::sqrt(n11) / scale;
@@ -351,25 +353,16 @@ Standing standing_of(const Table& t, const Counts& rows, const Counts& columns, 
                 if (evidence <= most) continue;
                 most = evidence;
                 best = now;
-                best.bin_y = static_cast<int>(y), best.bin_x = static_cast<int>(x), best.bins = static_cast<int>(bins);
             }
         }
     }
     return best;
 }
 
-/// The grids that stand out most: of all residuals, and of those that measure how far pixels stick out. A strong payload
-/// also shifts the mean, but at multiples of its frequency too, which say less about which pixels it lies on.
-struct Grids {
-    SamplingGrid any, sticking_out;
-
-    void keep(const Standing& s, double fy, double fx, int distance) {
-        const SamplingGrid g{s.evidence(), s.log_ratio, s.z,     s.shift, s.shift_z, fy,
-                             fx,           s.bin_y,     s.bin_x, s.bins,  distance};
-        if (g.evidence > any.evidence) any = g;
-        if (distance > kSigned && g.evidence > sticking_out.evidence) sticking_out = g;
-    }
-};
+void keep_stronger(SamplingGrid& best, const Standing& s, double fy, double fx) {
+    const double evidence = s.evidence();
+    if (evidence > best.evidence) best = {evidence, s.log_ratio, s.z, s.shift, s.shift_z, fy, fx};
+}
 
 double scale_of(const Residual& r, int distance) {
     return distance <= kSigned ? r.root_mean_square() : r.root_mean_square() / (r.mean() + kFloor);
@@ -392,8 +385,8 @@ Table table_of(const std::vector<uint32_t>& sums, int64_t width, double frequenc
     return t;
 }
 
-Grids grids_of(const ImageView& image, const Context& context) {
-    Grids best;
+SamplingGrid grid_of(const ImageView& image, const Context& context) {
+    SamplingGrid best;
     if (std::min(image.height, image.width) < kMinSide) return best;
     const SignalKernels& k = *kernels().signal;
     const Packed packed(image);
@@ -424,7 +417,7 @@ Grids grids_of(const ImageView& image, const Context& context) {
                 for (size_t j = 0; j < kBins; ++j) t[i * m % kBins][j * m % kBins] += base[i][j];
             }
             const double f = static_cast<double>(m) / kBins;
-            best.keep(standing_of(t, rows, cols, d, scale_of(r, d)), f, f, d);
+            keep_stronger(best, standing_of(t, rows, cols, d, scale_of(r, d)), f, f);
         }
     }
     const auto signed_down = spectra_of(down[0], down[0]), energy_down = spectra_of(down[1], down[2]);
@@ -445,9 +438,10 @@ Grids grids_of(const ImageView& image, const Context& context) {
         std::vector<uint32_t> sums;
         for (const auto& [fy, fx] : pairs) {
             if (fy != summed) sums = sums_by_row_bin(residuals[which], fy, k), summed = fy;
-            best.keep(standing_of(table_of(sums, image.width, fx), count_bins(some_rows, fy),
-                                  count_bins(all_columns, fx), d, scale_of(residuals[which], d)),
-                      fy, fx, d);
+            keep_stronger(best,
+                          standing_of(table_of(sums, image.width, fx), count_bins(some_rows, fy),
+                                      count_bins(all_columns, fx), d, scale_of(residuals[which], d)),
+                          fy, fx);
         }
     }
     return best;
@@ -458,198 +452,279 @@ Grids grids_of(const ImageView& image, const Context& context) {
 SamplingGrid sampling_grid(const ImageView& image, const Context& context) {
     require_image(image, "image");
     if (image.channels == 4) throw Error(Code::unsupported, "image: expected HxW or HxWx3");
-    return grids_of(image, context).any;
+    return grid_of(image, context);
 }
 
 namespace {
 
-constexpr double kTaps =
-    2.2;  // pixels a sampled place reaches over: those of a bilinear kernel, the core of a bicubic one
-constexpr double kFits = 0.25;  // half cycles: an eighth of a period, the width of a phase bin
+constexpr int kPhases = 8;          // single taps are looked for at every eighth of a period
+constexpr int kMultiple = 4;        // a strong payload shows at up to this multiple of its frequency
+constexpr double kHighest = 0.75;   // cycles per pixel: a resize to more than three quarters hides nothing
+constexpr double kStretch = 4;      // the ratios of the two axes differ by less than this
+constexpr double kAsGood = 0.85;    // of the best fit: half as many taps reach 0.71 of it on one axis
+constexpr double kExposed = 0.03;   // of a whole sample: what kept pixels carry is below its square
+constexpr double kKept = 0.125;     // share of pixels that must be left to rebuild the others from
+constexpr int kRounds = 3;          // grids mended one after the other
+constexpr double kBicubic = -0.75;  // OpenCV's and torch's
 
-/// Which rows and columns a resize reads.
-struct Sampled {
-    std::vector<uint8_t> rows, columns;
+/// How a resize without antialiasing reads a line: one pixel at floor((i + phase / kPhases) N / n), or the two or four
+/// around (i + 1/2) N / n - 1/2.
+struct Reader {
+    int taps = 1, phase = 0;
 };
 
-/// Marks the phase bins of one axis whose energy over the marked lines of the other stands out.
-/// lines[i] is the energy of line i of this axis over those.
-std::vector<uint8_t> standing_out(const std::vector<double>& lines, double frequency, double base) {
-    std::array<double, kFine> sum{}, count{};
-    for (size_t i = 0; i < lines.size(); ++i) {
-        const size_t bin = static_cast<size_t>(phase_bin(static_cast<int64_t>(i), frequency, kFine));
-        sum[bin] += lines[i];
-        count[bin] += 1;
-    }
-    double top = 0;
-    for (size_t b = 0; b < kFine; ++b) {
-        if (count[b] > 0) sum[b] /= count[b], top = std::max(top, sum[b]);
-    }
-    std::vector<uint8_t> marks(lines.size());
-    // A kernel wider than the period touches every line; then those that it touches least must serve as the clean ones.
-    for (double share = 0.1; share < 0.75; share += 0.1) {
-        size_t marked = 0;
-        for (size_t i = 0; i < lines.size(); ++i) {
-            const double mean = sum[static_cast<size_t>(phase_bin(static_cast<int64_t>(i), frequency, kFine))];
-            marks[i] = mean > base + share * (top - base) && mean > 1.15 * base;
-            marked += marks[i];
+/// The largest absolute weight that each of N pixels has in any of the n samples.
+std::vector<double> exposure_of(int64_t pixels, int64_t samples, const Reader& reader) {
+    std::vector<double> exposure(static_cast<size_t>(pixels), 0.0);
+    const double ratio = static_cast<double>(pixels) / static_cast<double>(samples);
+    for (int64_t i = 0; i < samples; ++i) {
+        if (reader.taps == 1) {
+            const int64_t at = (kPhases * i + reader.phase) * pixels, per = kPhases * samples;
+            exposure[static_cast<size_t>(std::min(at / per, pixels - 1))] = 1;
+            // Whether a place that is a whole number is rounded down to it or to the one before, libraries differ.
+            if (at % per == 0 && at > 0 && pixels % samples != 0) exposure[static_cast<size_t>(at / per - 1)] = 1;
+            continue;
         }
-        if (10 * marked <= 7 * lines.size()) break;
+        const double centre = (static_cast<double>(i) + 0.5) * ratio - 0.5;
+        const int64_t base = static_cast<int64_t>(std::floor(centre)), reach = reader.taps / 2;
+        for (int64_t tap = base - reach + 1; tap <= base + reach; ++tap) {
+            const double d = std::abs(centre - static_cast<double>(tap));
+            const double a = kBicubic;
+            const double weight = reader.taps == 2 ? 1 - d
+                                  : d <= 1         ? ((a + 2) * d - (a + 3)) * d * d + 1
+                                                   : ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
+            double& most = exposure[static_cast<size_t>(std::min(std::max<int64_t>(tap, 0), pixels - 1))];
+            most = std::max(most, std::abs(weight));
+        }
     }
-    return marks;
+    return exposure;
 }
 
-/// Mean energy of every row of a complete residual over the columns whose mark is `value`.
-std::vector<double> row_means(const Residual& r, const std::vector<uint8_t>& columns, uint8_t value) {
-    std::vector<double> means(static_cast<size_t>(r.height));
-    double count = 0;
-    for (const uint8_t c : columns) count += c == value;
-    for (int64_t y = 0; y < r.height; ++y) {
-        uint64_t sum = 0;
-        const uint8_t* row = r.row(static_cast<size_t>(y));
-        for (size_t x = 0; x < columns.size(); ++x) sum += columns[x] == value ? row[x] : 0;
-        means[static_cast<size_t>(y)] = static_cast<double>(sum) / std::max(1.0, count);
+/// Sizes that frequencies found on either axis may be multiples or aliases of, for an axis of N pixels.
+std::vector<int64_t> sizes_of(const SamplingGrid& grid, int64_t pixels) {
+    std::vector<int64_t> sizes;
+    for (int m = 1; m <= kMultiple; ++m) {
+        for (int j = 0; j <= m; ++j) {
+            for (const double found : {grid.frequency_y, -grid.frequency_y, grid.frequency_x, -grid.frequency_x}) {
+                const double f = (j + found) / m;
+                if (f < kLowest - 1e-9 || f > kHighest) continue;
+                const double size = f * static_cast<double>(pixels);
+                sizes.push_back(static_cast<int64_t>(std::floor(size + 1e-6)));
+                sizes.push_back(static_cast<int64_t>(std::ceil(size - 1e-6)));
+            }
+        }
     }
-    return means;
+    std::sort(sizes.begin(), sizes.end());
+    sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+    return sizes;
 }
 
-std::vector<double> column_means(const Residual& r, const std::vector<uint8_t>& rows, uint8_t value,
-                                 const SignalKernels& k) {
-    std::vector<uint32_t> sums(static_cast<size_t>(r.width), 0);
-    double count = 0;
-    for (int64_t y = 0; y < r.height; ++y) {
-        if (rows[static_cast<size_t>(y)] != value) continue;
-        k.add_row(sums.data(), r.row(static_cast<size_t>(y)), r.width);
-        count += 1;
+/// A size and a way of reading; how well the residuals fit it, in standard errors.
+struct Fit {
+    int64_t height = 0, width = 0;
+    Reader reader;
+    double z = 0;
+};
+
+/// The exposure of one axis at the lines that are looked at, with its sums.
+struct Pattern {
+    std::vector<double> weights;
+    double mean = 0, squares = 0, spread = 0;  // spread: sum of squares about the mean
+
+    Pattern(const std::vector<double>& exposure, const std::vector<int64_t>& lines) {
+        const double n = static_cast<double>(lines.size());
+        for (const int64_t i : lines) {
+            weights.push_back(exposure[static_cast<size_t>(i)]);
+            mean += weights.back() / n;
+            squares += weights.back() * weights.back();
+        }
+        spread = std::max(squares - n * mean * mean, 1e-9);
     }
-    std::vector<double> means(sums.size());
-    for (size_t x = 0; x < sums.size(); ++x) means[x] = sums[x] / std::max(1.0, count);
-    return means;
-}
+};
 
-/// Phase (in cycles) at which a profile, taken with the sign of the finding, peaks at a frequency.
-double phase_of(const std::vector<double>& in, const std::vector<double>& out, double frequency, double sign) {
-    double re = 0, im = 0;
-    for (size_t i = 0; i < in.size(); ++i) {
-        const double angle = 2 * 3.14159265358979323846 * frequency * static_cast<double>(i),
-                     value = sign * (in[i] - out[i]);
-        re += value * std::cos(angle);
-        im += value * std::sin(angle);
-    }
-    return std::atan2(im, re) / (2 * 3.14159265358979323846);
-}
-
-/// Marks the lines within `taps / 2` pixels of a sampled place, at most three quarters of them.
-std::vector<uint8_t> marks_of(int64_t n, double frequency, double phase, double taps) {
-    std::vector<uint8_t> marks(static_cast<size_t>(n));
-    const double reach = std::min(taps * frequency, 0.75) / 2;
-    for (int64_t i = 0; i < n; ++i) {
-        const double cycles = static_cast<double>(i) * frequency - phase;
-        marks[static_cast<size_t>(i)] = std::abs(cycles - std::round(cycles)) <= reach;
-    }
-    return marks;
-}
-
-/// What one residual of the whole picture says about the pair of frequencies of a grid.
-Standing standing_at(const SamplingGrid& g, const Residual& r, int distance, const SignalKernels& k) {
-    const std::vector<int64_t> columns = rows_to_look_at(r.width, 1, true);
-    const Table t = table_of(sums_by_row_bin(r, g.frequency_y, k), r.width, g.frequency_x);
-    return standing_of(t, count_bins(r.rows, g.frequency_y), count_bins(columns, g.frequency_x), distance,
-                       scale_of(r, distance));
-}
-
-/// Where the grid's samples lie: its phases, each measured on the sampled lines of the other axis against the rest.
-std::pair<double, double> phases_of(const ImageView& v, const SamplingGrid& g, const SignalKernels& k,
-                                    const Context& context) {
+/// The resize that the residuals speak of: of all that fit nearly as well as the best, the one to the fewest pixels.
+Fit fit_of(const ImageView& v, const SamplingGrid& grid, const SignalKernels& k, const Context& context) {
     const Luma luma = luma_of(v, k, context);
-    const std::vector<int64_t> all_rows = rows_to_look_at(v.height, v.width, true);
-    Residual r = residual_of(luma, kLinear, all_rows, k, context);
-    Standing s = standing_at(g, r, kLinear, k);
-    if (s.evidence() < 1) {
-        r = residual_of(luma, g.distance, all_rows, k, context);
-        s = standing_at(g, r, g.distance, k);
+    const std::vector<int64_t> rows = rows_to_look_at(v.height, v.width, false);
+    const std::vector<int64_t> columns = rows_to_look_at(v.width, 1, true);
+    std::vector<Reader> readers{{2, 0}, {4, 0}};
+    for (int phase = 0; phase < kPhases; ++phase) readers.push_back({1, phase});
+    const std::vector<int64_t> heights = sizes_of(grid, v.height), widths = sizes_of(grid, v.width);
+    std::vector<Residual> residuals;
+    std::vector<std::vector<uint32_t>> totals;  // of every column
+    for (const int distance : {kLinear, kSigned, 1, 2}) {
+        residuals.push_back(residual_of(luma, distance, rows, k, context));
+        totals.emplace_back(static_cast<size_t>(v.width), 0);
+        for (size_t i = 0; i < rows.size(); ++i) k.add_row(totals.back().data(), residuals.back().row(i), v.width);
     }
-    const auto window = [&](int64_t n, double frequency, int first) {
-        std::vector<uint8_t> marks(static_cast<size_t>(n));
-        for (int64_t i = 0; i < n; ++i)
-            marks[static_cast<size_t>(i)] = (phase_bin(i, frequency) - first + kBins) % kBins < s.bins;
-        return marks;
-    };
-    const std::vector<uint8_t> rows = window(r.height, g.frequency_y, s.bin_y);
-    const std::vector<uint8_t> columns = window(r.width, g.frequency_x, s.bin_x);
-    const double sign = s.shift < 0 ? -1 : 1;
-    double phase_y = phase_of(row_means(r, columns, 1), row_means(r, columns, 0), g.frequency_y, sign);
-    double phase_x = phase_of(column_means(r, rows, 1, k), column_means(r, rows, 0, k), g.frequency_x, sign);
-    // A difference of differences is the same for the opposite half of both axes, and of opposite sign for that of one:
-    // the half that a resize reads, (i + 1/2) N / n - 1/2, is taken where the measured phase fits it or its opposite.
-    const auto read = [](double phase, double frequency) {
-        const double usual = (1 - frequency) / 2, halves = 2 * (phase - usual);
-        return std::abs(halves - std::round(halves)) < kFits ? usual : phase;
-    };
-    phase_y = read(phase_y, g.frequency_y);
-    phase_x = read(phase_x, g.frequency_x);
-    return {phase_y, phase_x};
+    std::vector<std::vector<Pattern>> across(readers.size());
+    for (size_t r = 0; r < readers.size(); ++r) {
+        for (const int64_t width : widths) across[r].emplace_back(exposure_of(v.width, width, readers[r]), columns);
+    }
+    // One task a reader and height: its rows summed with their weights, then every width.
+    const int64_t tasks = static_cast<int64_t>(readers.size() * heights.size());
+    std::vector<std::vector<Fit>> found(static_cast<size_t>(tasks));
+    parallel_for(context, tasks, 1, [&](int64_t begin, int64_t end) {
+        std::vector<double> sums(static_cast<size_t>(v.width));
+        for (int64_t task = begin; task < end; ++task) {
+            const size_t which = static_cast<size_t>(task) / heights.size();
+            const int64_t height = heights[static_cast<size_t>(task) % heights.size()];
+            const Pattern down(exposure_of(v.height, height, readers[which]), rows);
+            for (size_t w = 0; w < widths.size(); ++w) {
+                const double stretch =
+                    static_cast<double>(height * v.width) / static_cast<double>(widths[w] * v.height);
+                if (stretch > kStretch || stretch < 1 / kStretch) continue;
+                found[static_cast<size_t>(task)].push_back({height, widths[w], readers[which], 0});
+            }
+            for (size_t e = 0; e < residuals.size() && !found[static_cast<size_t>(task)].empty(); ++e) {
+                const Residual& r = residuals[e];
+                std::fill(sums.begin(), sums.end(), 0.0);
+                for (size_t i = 0; i < rows.size(); ++i) {
+                    const double weight = down.weights[i];
+                    const uint8_t* row = r.row(i);
+                    if (weight == 0) continue;
+                    for (size_t x = 0; x < sums.size(); ++x) sums[x] += weight * row[x];
+                }
+                for (Fit& fit : found[static_cast<size_t>(task)]) {
+                    const auto w = std::lower_bound(widths.begin(), widths.end(), fit.width) - widths.begin();
+                    const Pattern& along = across[which][static_cast<size_t>(w)];
+                    double crossing = 0, product = 0;
+                    for (size_t x = 0; x < sums.size(); ++x) {
+                        crossing += (along.weights[x] - along.mean) * (sums[x] - down.mean * totals[e][x]);
+                        product += along.weights[x] * sums[x] - along.mean * down.mean * totals[e][x];
+                    }
+                    crossing /= std::sqrt(down.spread * along.spread);
+                    const double mean = down.mean * along.mean;
+                    product /= std::sqrt(std::max(down.squares * along.squares - r.pixels() * mean * mean, 1e-9));
+                    // The crossing is the same for both complements, the product counts lines that stand out by
+                    // themselves: what is meant has both.
+                    const double z = std::min(std::abs(crossing), std::abs(product)) / r.root_mean_square();
+                    fit.z = std::max(fit.z, z);
+                }
+            }
+        }
+    });
+    Fit best;
+    double most = 0;
+    for (const std::vector<Fit>& fits : found)
+        for (const Fit& fit : fits) most = std::max(most, fit.z);
+    for (const std::vector<Fit>& fits : found) {
+        for (const Fit& fit : fits) {
+            if (fit.z < kAsGood * most) continue;
+            const int64_t size = fit.height * fit.width, smallest = best.height * best.width;
+            if (best.z == 0 || size < smallest || (size == smallest && fit.z > best.z)) best = fit;
+        }
+    }
+    return best;
 }
 
-double mean_where(const std::vector<double>& values, const std::vector<uint8_t>& marks, uint8_t value) {
-    double sum = 0, count = 0;
-    for (size_t i = 0; i < values.size(); ++i) {
-        if (marks[i] == value) sum += values[i], count += 1;
+/// How much of each row and each column some resize reads.
+struct Sampled {
+    std::vector<double> rows, columns;
+
+    bool read(int64_t y, int64_t x) const {
+        return rows[static_cast<size_t>(y)] * columns[static_cast<size_t>(x)] > kExposed;
     }
-    return sum / std::max(1.0, count);
+    double kept() const {
+        double count = 0;
+        for (const double y : rows) {
+            for (const double x : columns) count += y * x <= kExposed;
+        }
+        return count / static_cast<double>(rows.size() * columns.size());
+    }
+};
+
+/// The pixels to rebuild, and what reads them. A bilinear kernel's core is that of a bicubic one, and of both a single tap
+/// in the middle: the widest is taken that leaves enough; none (0 taps) when none does, as at ratio 2, where a payload
+/// spares no pixel.
+int sampled_by(const Fit& fit, int64_t height, int64_t width, Sampled& s) {
+    std::vector<Reader> readers{fit.reader};
+    const bool middle = fit.reader.taps > 1 || 2 * fit.reader.phase == kPhases;
+    if (middle) readers = {{4, 0}, {2, 0}, {1, kPhases / 2}};
+    for (const Reader& reader : readers) {
+        s = {exposure_of(height, fit.height, reader), exposure_of(width, fit.width, reader)};
+        if (s.kept() >= kKept) return reader.taps;
+        if (reader.taps == fit.reader.taps) break;  // fewer taps than the payload has would only break it up
+    }
+    return 0;
 }
 
-/// The lines whose energy stands out: of a payload that sticks out, whatever kernel it was made for.
-Sampled sampled_by(const SamplingGrid& g, const Residual& r, const SignalKernels& k) {
-    const auto coarse = [&](int64_t n, double frequency, int first) {
-        std::vector<uint8_t> marks(static_cast<size_t>(n));
-        for (int64_t i = 0; i < n; ++i)
-            marks[static_cast<size_t>(i)] = (phase_bin(i, frequency) - first + kBins) % kBins < g.bins;
-        return marks;
-    };
-    Sampled s{coarse(r.height, g.frequency_y, g.bin_y), coarse(r.width, g.frequency_x, g.bin_x)};
-    for (int round = 0; round < 2; ++round) {
-        double base = mean_where(row_means(r, s.columns, 0), s.rows, 0);
-        s.rows = standing_out(row_means(r, s.columns, 1), g.frequency_y, base);
-        base = mean_where(column_means(r, s.rows, 0, k), s.columns, 0);
-        s.columns = standing_out(column_means(r, s.rows, 1, k), g.frequency_x, base);
-    }
-    return s;
-}
-
-/// Writes the median of the nearest kept pixels over every replaced one.
-void replace(const ImageView& v, const MutableImageView& out, const Sampled& s, bool whole_lines,
-             const Context& context) {
-    const auto replaced = [&](int64_t y, int64_t x) {
-        const bool in_row = s.rows[static_cast<size_t>(y)] != 0, in_column = s.columns[static_cast<size_t>(x)] != 0;
-        return whole_lines ? in_row || in_column : in_row && in_column;
-    };
-    constexpr size_t kEnough = 5;  // a median of fewer follows single outliers
-    constexpr int64_t kReach = 8;  // the largest period
+/// Writes over every pixel that is read one of the nearest that are not, drawn by its place: a mean or a median would
+/// leave a grid of smooth pixels, which is a sampling grid to whoever looks next.
+void draw(const ImageView& v, const MutableImageView& out, const Sampled& s, const Context& context) {
+    constexpr size_t kEnough = 5;   // to draw from
+    constexpr int64_t kReach = 12;  // the largest period
     parallel_for(context, v.height, grain_rows(v, 1 << 12), [&](int64_t begin, int64_t end) {
         std::vector<const uint8_t*> kept;
-        std::vector<uint8_t> values;
         for (int64_t y = begin; y < end; ++y) {
             for (int64_t x = 0; x < v.width; ++x) {
-                if (!replaced(y, x)) continue;
+                if (!s.read(y, x)) continue;
                 kept.clear();
                 for (int64_t reach = 1; reach <= kReach && kept.size() < kEnough; ++reach) {
                     const int64_t y0 = std::max<int64_t>(y - reach, 0), y1 = std::min(y + reach, v.height - 1);
                     const int64_t x0 = std::max<int64_t>(x - reach, 0), x1 = std::min(x + reach, v.width - 1);
                     for (int64_t j = y0; j <= y1; ++j) {
+                        const bool edge = j == y - reach || j == y + reach;
                         for (int64_t i = x0; i <= x1; ++i) {
-                            const bool ring = j == y - reach || j == y + reach || i == x - reach || i == x + reach;
-                            if (ring && !replaced(j, i)) kept.push_back(v.row(j) + i * v.channels);
+                            const bool ring = edge || i == x - reach || i == x + reach;
+                            if (ring && !s.read(j, i)) kept.push_back(v.row(j) + i * v.channels);
                         }
                     }
                 }
                 if (kept.empty()) continue;
+                const int64_t last = static_cast<int64_t>(kept.size()) - 1;
+                const int64_t drawn = random_between(0, static_cast<uint64_t>(y * v.width + x), 0, last);
+                std::memcpy(out.row(y) + x * v.channels, kept[static_cast<size_t>(drawn)],
+                            static_cast<size_t>(v.channels));
+            }
+        }
+    });
+}
+
+/// For every line the nearest ones on both sides that no resize reads, and the share of the second.
+struct Between {
+    int64_t before, after;
+    double share;
+};
+
+std::vector<Between> between(const std::vector<double>& exposure) {
+    const int64_t n = static_cast<int64_t>(exposure.size());
+    std::vector<Between> lines(exposure.size(), {-1, -1, 0});
+    const auto kept = [&](int64_t i) { return exposure[static_cast<size_t>(i)] <= std::sqrt(kExposed); };
+    for (int64_t i = 0, last = -1; i < n; ++i) {
+        if (kept(i)) last = i;
+        lines[static_cast<size_t>(i)].before = last;
+    }
+    for (int64_t i = n - 1, next = -1; i >= 0; --i) {
+        if (kept(i)) next = i;
+        lines[static_cast<size_t>(i)].after = next;
+    }
+    for (int64_t i = 0; i < n; ++i) {
+        Between& b = lines[static_cast<size_t>(i)];
+        if (b.before < 0) b.before = b.after;
+        if (b.after < 0) b.after = b.before;
+        if (b.after > b.before) b.share = static_cast<double>(i - b.before) / static_cast<double>(b.after - b.before);
+    }
+    return lines;
+}
+
+/// Interpolates the picture from the rows and columns that are not read, linearly and one axis after the other: the energy
+/// of what comes out is a product of a row and a column pattern, which no one takes for a sampling grid.
+void interpolate(const ImageView& v, const MutableImageView& out, const Sampled& s, const Context& context) {
+    const std::vector<Between> down = between(s.rows), across = between(s.columns);
+    if (down[0].before < 0 || across[0].before < 0) return;
+    parallel_for(context, v.height, grain_rows(v, 1 << 14), [&](int64_t begin, int64_t end) {
+        for (int64_t y = begin; y < end; ++y) {
+            const Between& b = down[static_cast<size_t>(y)];
+            const uint8_t *above = v.row(b.before), *below = v.row(b.after);
+            uint8_t* to = out.row(y);
+            for (int64_t x = 0; x < v.width; ++x) {
+                const Between& a = across[static_cast<size_t>(x)];
                 for (int c = 0; c < v.channels; ++c) {
-                    values.clear();
-                    for (const uint8_t* p : kept) values.push_back(p[c]);
-                    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-                    std::nth_element(values.begin(), middle, values.end());
-                    out.row(y)[x * v.channels + c] = *middle;
+                    const int64_t left = a.before * v.channels + c, right = a.after * v.channels + c;
+                    const double top = above[left] + a.share * (above[right] - above[left]);
+                    const double bottom = below[left] + a.share * (below[right] - below[left]);
+                    *to++ = static_cast<uint8_t>(top + b.share * (bottom - top) + 0.5);
                 }
             }
         }
@@ -666,34 +741,19 @@ SamplingGrid reconstruct(const ImageView& in, const MutableImageView& out, const
     const ImageView& v = packed.view();
     const SignalKernels& k = *kernels().signal;
     for (int64_t y = 0; y < v.height; ++y) std::memcpy(out.row(y), v.row(y), static_cast<size_t>(v.samples_per_row()));
-    const Grids grids = grids_of(v, context);
-    const bool sticks_out = grids.sticking_out.evidence >= 1;
-    const SamplingGrid grid = sticks_out ? grids.sticking_out : grids.any;
-    if (grid.evidence <= 0) return grid;
-    const std::vector<int64_t> all_rows = rows_to_look_at(v.height, v.width, true);
-    if (!sticks_out) {  // too faint: only the grid itself says where it is
-        const auto [phase_y, phase_x] = phases_of(v, grid, k, context);
-        const Sampled s{marks_of(v.height, grid.frequency_y, phase_y, kTaps),
-                        marks_of(v.width, grid.frequency_x, phase_x, kTaps)};
-        replace(v, out, s, false, context);
-        return grid;
-    }
-    const Residual energy = residual_of(luma_of(v, k, context), grid.distance, all_rows, k, context);
-    const Sampled s = sampled_by(grid, energy, k);
-    replace(v, out, s, false, context);
     const ImageView now(out.data, out.height, out.width, out.channels, out.row_stride);
-    bool lines = false;
-    for (int distance = 1; distance <= 2; ++distance) {
-        const Residual r = residual_of(luma_of(now, k, context), distance, all_rows, k, context);
-        const std::vector<double> off = row_means(r, s.columns, 0), on = row_means(r, s.columns, 1);
-        const double m00 = mean_where(off, s.rows, 0), m10 = mean_where(off, s.rows, 1),
-                     m01 = mean_where(on, s.rows, 0);
-        lines = lines || std::max(m10, m01) > 1.2 * m00 + kFloor;
+    SamplingGrid first;
+    for (int round = 0; round < kRounds; ++round) {
+        const SamplingGrid grid = grid_of(now, context);
+        if (round == 0) first = grid;
+        if (grid.evidence <= 0 || (round > 0 && grid.evidence < 1)) break;
+        const Packed before(now, &out);
+        Sampled sampled;
+        const int taps = sampled_by(fit_of(before.view(), grid, k, context), v.height, v.width, sampled);
+        if (taps == 0) break;
+        (taps == 1 ? draw : interpolate)(before.view(), out, sampled, context);
     }
-    if (!lines) return grid;
-    for (int64_t y = 0; y < v.height; ++y) std::memcpy(out.row(y), v.row(y), static_cast<size_t>(v.samples_per_row()));
-    replace(v, out, s, true, context);
-    return grid;
+    return first;
 }
 
 namespace {

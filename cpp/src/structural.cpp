@@ -142,11 +142,31 @@ Finding alpha_divergence(const ImageView& rgb, const ImageView& alpha) {
     const double inside = static_cast<double>(partial_pixels) / total > 0.2
                               ? static_cast<double>(drawn) / static_cast<double>(std::max<int64_t>(all, 1))
                               : 0.0;
+    // Writing leaves most of its page clear: strokes along a row or a column that alpha draws where the colours are flat.
+    std::vector<int64_t> across(static_cast<size_t>(h), 0), down(static_cast<size_t>(w), 0);
+    const auto ink = [&](int64_t y, int64_t x) { return cover[static_cast<size_t>(y * w + x)] >= 4 * 128; };
+    for (int64_t y = 0; y < h; ++y) {
+        for (int64_t x = 0; x < w; ++x) {
+            if (in_colour(y, x)) continue;
+            across[static_cast<size_t>(y)] += x + 1 < w && ink(y, x) != ink(y, x + 1);
+            down[static_cast<size_t>(x)] += y + 1 < h && ink(y, x) != ink(y + 1, x);
+        }
+    }
+    double strokes = 0;
+    for (std::vector<int64_t>* lines : {&across, &down}) {
+        constexpr std::ptrdiff_t kRows = 5;  // a line of small print
+        if (static_cast<std::ptrdiff_t>(lines->size()) < kRows) continue;
+        const auto fifth = lines->end() - kRows;
+        std::nth_element(lines->begin(), fifth, lines->end());
+        strokes = std::max(strokes, static_cast<double>(*fifth) / 2);
+    }
     Finding f{};
     f.kind = Kind::alpha_divergence;
-    f.score = bell(std::max(hidden, inside), 0.12);
-    f.why = format("%.0f%% of the edges lie under transparent pixels, %.0f%% are drawn in the transparency alone.",
-                   100 * hidden, 100 * inside);
+    f.score = bell(std::max(std::max(hidden, inside) / 0.12, strokes / 19.2), 1);
+    f.why = format(
+        "%.0f%% of the edges lie under transparent pixels, %.0f%% are drawn in the transparency alone, "
+        "as are %.0f strokes in a line.",
+        100 * hidden, 100 * inside, strokes);
     return f;
 }
 
@@ -280,10 +300,7 @@ void sanitize(const ImageView& image, const Result& result, const Policy& policy
             std::memcpy(out.row(y), s.colours.row(y), static_cast<size_t>(3 * out.width));
     }
     const ImageView now = out;
-    if (result.descale) {
-        reconstruct(now, out, context);
-        median(now, out, 5, context);
-    }
+    if (result.descale) reconstruct(now, out, context);
     if (result.low_bits) reset_low_bits(now, out, std::max(policy.low_bits, 1), context);
 }
 

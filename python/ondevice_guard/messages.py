@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 import os
 import re
 import sys
@@ -30,9 +29,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import fetch, shield
-from .errors import GuardBlocked, GuardError, UnsupportedInput
+from .errors import GuardError, UnsupportedInput
 from .types import Decision, Finding
-from .verdict import SCHEMA_VERSION, Verdict
+from .verdict import Decided, Verdict
 
 if TYPE_CHECKING:
     from .guard import Guard
@@ -139,7 +138,7 @@ class _Refused(Exception):
 
 
 @dataclass(frozen=True)
-class MessagesVerdict:
+class MessagesVerdict(Decided):
     """What the guard decided about a whole request. `bool(verdict)` means "safe to send".
 
     Attributes:
@@ -174,19 +173,6 @@ class MessagesVerdict:
     prompt: str = field(default="", repr=False)
     system: str = field(default="", repr=False)
 
-    def __bool__(self) -> bool:
-        return self.decision in (Decision.ALLOW, Decision.SANITIZED)
-
-    def raise_if_blocked(self) -> MessagesVerdict:
-        """Return self when safe.
-
-        Raises:
-            GuardBlocked: the decision is BLOCK or ERROR.
-        """
-        if not self:
-            raise GuardBlocked(self)
-        return self
-
     @property
     def counted(self) -> tuple[tuple[str, Finding], ...]:
         """(place, finding) of everything at or above its threshold, worst first."""
@@ -198,10 +184,7 @@ class MessagesVerdict:
     def to_dict(self) -> dict[str, Any]:
         """Return everything but pictures and texts, JSON-able."""
         return {
-            "schema_version": SCHEMA_VERSION,
-            "decision": str(self.decision),
-            "safe": bool(self),
-            "reasons": list(self.reasons),
+            **super().to_dict(),
             "images_seen": self.images_seen,
             "images_scanned": self.images_scanned,
             "images_refused": self.images_refused,
@@ -209,10 +192,6 @@ class MessagesVerdict:
             "findings": [{"where": where, **finding.to_dict()} for where, finding in self.counted],
             "timings_ms": {k: round(v, 3) for k, v in self.timings_ms.items()},
         }
-
-    def to_json(self, indent: int | None = None) -> str:
-        """Return `to_dict` as JSON."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
 
 
 class VerdictCache:

@@ -6,16 +6,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .detectors.actions import canary_leak, plant, unrequested_action
-from .errors import GuardBlocked, UnsupportedInput
+from .errors import UnsupportedInput
 from .types import Decision, Finding
-from .verdict import SCHEMA_VERSION
+from .verdict import Scored
 
 if TYPE_CHECKING:
     from .guard import Guard
@@ -29,7 +28,7 @@ Generate = Callable[[str, Any], str]
 
 
 @dataclass(frozen=True)
-class ResponseVerdict:
+class ResponseVerdict(Scored):
     """What was decided about an answer. `bool(verdict)` means "`text` is safe to show".
 
     Attributes:
@@ -48,40 +47,6 @@ class ResponseVerdict:
     scores: Mapping[str, float] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return self.decision in (Decision.ALLOW, Decision.SANITIZED)
-
-    @property
-    def counted(self) -> tuple[Finding, ...]:
-        """The findings at or above their threshold, worst first."""
-        return tuple(f for f in self.findings if f.score >= self.thresholds.get(f.kind, 2.0))
-
-    def raise_if_blocked(self) -> ResponseVerdict:
-        """Return self when safe.
-
-        Raises:
-            GuardBlocked: the decision is BLOCK or ERROR.
-        """
-        if not self:
-            raise GuardBlocked(self)
-        return self
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the text, JSON-able."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "decision": str(self.decision),
-            "safe": bool(self),
-            "reasons": list(self.reasons),
-            "findings": [f.to_dict() for f in self.findings],
-            "scores": {k: round(float(v), 6) for k, v in self.scores.items()},
-            "thresholds": {k: round(float(v), 6) for k, v in self.thresholds.items()},
-        }
-
-    def to_json(self, indent: int | None = None) -> str:
-        """Return `to_dict` as JSON."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
 
 
 def check(

@@ -29,9 +29,7 @@ def apply(
         return pixels
     out = pixels
     if plan.descale:
-        # Reconstruction needs to know the grid exactly and may find none; the median of 5x5 does not, since the pixels
-        # that a down-scaler singles out are a minority of every window from ratio 3 on.
-        out = _core.purify.median(_core.signal.reconstruct(out, threads=threads), 5, threads=threads)
+        out = _core.signal.reconstruct(out, threads=threads)
     if plan.fill:
         out = _core.purify.fill(out, plan.fill, method=plan.fill_method, threads=threads)
     if plan.purify:

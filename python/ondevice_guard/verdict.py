@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,10 +17,66 @@ from .inputs import Source, data_uri
 from .types import Decision, Finding, Pixels
 
 SCHEMA_VERSION = 1
+_Self = TypeVar("_Self", bound="Decided")
+
+
+class Decided:
+    """What every verdict says, of a picture, an answer or a whole request: may it be used, and why."""
+
+    decision: Decision
+    reasons: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return self.decision in (Decision.ALLOW, Decision.SANITIZED)
+
+    def raise_if_blocked(self: _Self) -> _Self:
+        """Return self when safe.
+
+        Raises:
+            GuardBlocked: the decision is BLOCK or ERROR.
+        """
+        if not self:
+            raise GuardBlocked(self)
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the explanation, JSON-able; never pictures or texts."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "decision": str(self.decision),
+            "safe": bool(self),
+            "reasons": list(self.reasons),
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+
+
+class Scored(Decided):
+    """A verdict about one thing, with the evidence for it."""
+
+    findings: tuple[Finding, ...]
+    scores: Mapping[str, float]
+    thresholds: Mapping[str, float]
+
+    @property
+    def counted(self) -> tuple[Finding, ...]:
+        """The findings at or above their threshold, worst first."""
+        return tuple(f for f in self.findings if f.score >= self.thresholds.get(f.kind, 2.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the explanation, JSON-able; never pictures or texts."""
+        return {
+            **super().to_dict(),
+            "findings": [f.to_dict() for f in self.findings],
+            "scores": {k: round(float(v), 6) for k, v in self.scores.items()},
+            "thresholds": {k: round(float(v), 6) for k, v in self.thresholds.items()},
+        }
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Scored):
     """What the guard decided about one request. Frozen, picklable; `bool(verdict)` means "safe to send".
 
     Attributes:
@@ -53,19 +109,6 @@ class Verdict:
     format: str | None = None
     _pixels: Pixels | None = field(default=None, repr=False, compare=False)
     _source: Source | None = field(default=None, repr=False, compare=False)
-
-    def __bool__(self) -> bool:
-        return self.decision in (Decision.ALLOW, Decision.SANITIZED)
-
-    def raise_if_blocked(self) -> Verdict:
-        """Return self when safe.
-
-        Raises:
-            GuardBlocked: the decision is BLOCK or ERROR.
-        """
-        if not self:
-            raise GuardBlocked(self)
-        return self
 
     # ------------------------------------------------------------------ the safe picture
 
@@ -112,13 +155,7 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pixels, JSON-able."""
         return {
-            "schema_version": SCHEMA_VERSION,
-            "decision": str(self.decision),
-            "safe": bool(self),
-            "reasons": list(self.reasons),
-            "findings": [f.to_dict() for f in self.findings],
-            "scores": {k: round(float(v), 6) for k, v in self.scores.items()},
-            "thresholds": {k: round(float(v), 6) for k, v in self.thresholds.items()},
+            **super().to_dict(),
             "policy": self.policy,
             "size": list(self.size) if self.size else None,
             "format": self.format,
@@ -127,15 +164,6 @@ class Verdict:
             "backend": self.backend,
             "seed": self.seed,
         }
-
-    def to_json(self, indent: int | None = None) -> str:
-        """Return `to_dict` as JSON."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
-
-    @property
-    def counted(self) -> tuple[Finding, ...]:
-        """The findings at or above their threshold, worst first."""
-        return tuple(f for f in self.findings if f.score >= self.thresholds.get(f.kind, 2.0))
 
     def _repr_html_(self) -> str:
         colour = {"ALLOW": "#1a7f37", "SANITIZED": "#9a6700"}.get(str(self.decision), "#cf222e")

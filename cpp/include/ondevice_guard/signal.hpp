@@ -10,12 +10,13 @@
 // neighbours'. For a pair of frequencies (f_y, f_x) rows and columns are put into 8 bins by phase, frac(8 f y). With
 // mean energies m11 over sampled rows x sampled columns, m10, m01 and m00 over the other three parts,
 //
-//     log_ratio = ln (m11 + s)(m00 + s) / ((m10 + s)(m01 + s)),  s = 1/20      z = log_ratio / (cv / sqrt(n11))
+//     cross = (m11 + s)(m00 + s) / ((m10 + s)(m01 + s))      lead = (m11 + s) / (max(m10, m01, m00) + s)      s = 1/20
+//     log_ratio = ln min(cross, lead²)                       z = log_ratio / (cv / sqrt(n11))
 //
 // is near 0 on photographs, grain and texture, whose energy does not depend on the phase, and on JPEG blocks and
 // upscaled pictures, whose energy is a product of a row and a column pattern. On an attack it is ln of the factor by
-// which sampled pixels stick out. m11 must be the largest of the four. cv is the coefficient of variation of e over the
-// picture. A faint payload hides in the spread of texture, but not in its mean: with e_1 signed (positive above m3,
+// which sampled pixels stick out. cross is the same for both complements of the sampled parts, and large where one part
+// is smoother than the others; lead is not. cv is the coefficient of variation of e over the picture. A faint payload hides in the spread of texture, but not in its mean: with e_1 signed (positive above m3,
 // negative below m2, at most 24), and the four means of that,
 //
 //     shift = m11 - m10 - m01 + m00      shift_z = shift / (sigma sqrt(1/n11 + 1/n10 + 1/n01 + 1/n00))
@@ -33,14 +34,32 @@
 // exceeds 12 times the median power around them; a resize of N to k pixels has exactly k / N. Each is paired with those
 // of the other axis, and with the same ratio there.
 //
-// Reconstruction (after Quiring et al. 2020). Rows and columns are put into 64 phase bins; a bin whose energy exceeds
-// that of the untouched pixels by a tenth of the sampled ones' excess is sampled (by more, where that would leave fewer
-// than 30 % of the lines). Crossings of sampled rows and columns are replaced by the median of the nearest pixels that are
-// not; when the crossed-out picture still sticks out between crossings (kernels with negative lobes), all of the sampled
-// rows and columns are. A payload too faint to stick out (spread evidence below 1) shows no bins: there the phase is that
-// of the transform of c - mean of its four neighbours at the grid's frequency, taken over the sampled lines of the other
-// axis minus the rest; where it fits (i + 1/2) N/n - 1/2 or its opposite, that is taken, and the pixels within 1.1 of
-// a sampled place on both axes are replaced. One grid is mended, the strongest.
+// Reconstruction (after Quiring et al. 2020). A resize of N to n pixels without antialiasing gives line i of N the
+// exposure
+//
+//     e(i) = largest |weight| of i in any of the n samples       sample j reads, with r = N / n,
+//         one pixel at floor((j + p/8) r), p = 0 … 7             (nearest; p = 4: Pillow)
+//         two around (j + 1/2) r - 1/2                           (bilinear)
+//         four around it                                         (bicubic, a = -3/4: OpenCV, torch)
+//
+// The frequencies found may be multiples or aliases of the true ones, so sizes n = N (j ± f) / m, m <= 4, are tried with
+// every reader. With a bar for what is less its mean and hats for unit length, exposures p of the rows and q of the columns
+// fit a residual E by
+//
+//     z = min(|bar(p)^ · E · bar(q)^|, |bar(p q)^ · E|) / rms(E),     E = c - mean of its four neighbours, e_1 signed, e_1, e_2;
+//
+// the first is the same for both complements, the second counts rows and columns that stand out by themselves.
+// Of all sizes with at least 0.85 of the largest z that with the fewest pixels is taken (a payload fits multiples of its
+// size, not fractions), with its best reader. Pixels with e(y) e(x) > 0.03 are rebuilt: a payload of least change has
+// amplitude e(y) e(x) and is read with weight e(y) e(x), so what is kept carries at most 0.03² of it a pixel. Bilinear and
+// bicubic fit each other's payloads, so the wider is taken where it keeps an eighth of the picture.
+//
+//     one tap:    a rebuilt pixel is a copy of one of the nearest kept ones, drawn by its place;
+//     more taps:  the picture is interpolated linearly from rows and columns with e² <= 0.03, one axis after the other.
+//
+// Neither leaves a grid behind: copies have their surroundings' grain, and the energy of the other is a product. The
+// grid that then stands out is mended too while its evidence is at least 1, three in all. Nothing can be rebuilt where a
+// kernel spares no pixel (bilinear and bicubic at ratio 2): such a payload is an overlay that everyone sees.
 //
 // Low bits. The lowest bits of consecutive samples are packed into bytes in 8 orders ({RGB, R, G, B} x first sample in the
 // highest or the lowest bit) and searched for printable ASCII.
@@ -62,15 +81,13 @@ struct SamplingGrid {
     double shift = 0;                         ///< grey levels
     double shift_z = 0;                       ///< standard errors by which it differs from 0
     double frequency_y = 0, frequency_x = 0;  ///< cycles per pixel, in [1/12, 1/2]
-    int bin_y = 0, bin_x = 0, bins = 0;  ///< first of 8 phase bins of the sampled rows and columns, and how many (1-3)
-    int distance = 0;                    ///< of the residual that showed it: d of e_d, or 0 for the signed one
 };
 
 /// `image` is HxWx3 or HxW.
 SamplingGrid sampling_grid(const ImageView& image, const Context& context = {});
 
-/// Replaces the pixels of the grid that stands out most, and copies all others bit by bit. Returns the grid; a picture
-/// without one (evidence 0) is copied.
+/// Rebuilds the picture from the pixels that the resize of the grid that stands out most does not read. Returns that
+/// grid; a picture without one (evidence 0) is copied.
 SamplingGrid reconstruct(const ImageView& in, const MutableImageView& out, const Context& context = {});
 
 struct LowBitText {

@@ -3,13 +3,15 @@
 // It is what `Guard(policy={"detectors": ["structural"]})` does with an array; tests/test_capi.py holds the two together.
 //
 //   scaling           1 - 2^(-evidence^2), evidence of the sampling grid (signal.hpp)
-//   alpha_divergence  1 - exp(-(max(hidden, inside) / 0.12)^2); hidden = share of the colour's edges that lie four pixels deep
+//   alpha_divergence  1 - exp(-max(hidden / 0.12, inside / 0.12, strokes / 19.2)^2); hidden = share of the colour's edges that lie four pixels deep
 //                     under alpha < 16; inside = share of the edges of partial alpha where the colour has none. An edge is a
-//                     difference above 24 to the third pixel to the right or below. Looked at on every n-th pixel, about 2^20.
+//                     difference above 24 to the third pixel to the right or below. strokes = half the fifth highest number
+//                     of crossings of alpha 128 along a row, or a column, where the colour has no edge: writing leaves most of
+//                     its page clear. Looked at on every n-th pixel, about 2^20.
 //   metadata_text     1 - exp(-(words / 14)^2) of the longest passage of readable text in the lowest bits
 //
 // A finding counts from its threshold on; the worst action of those that count decides. Sanitizing follows one order: alpha is
-// laid over the background; scaling: reconstruct, then the median of 5 x 5; low bits overwritten where they carried text.
+// laid over the background; scaling: reconstruct (signal.hpp); low bits overwritten where they carried text.
 #pragma once
 
 #include <array>

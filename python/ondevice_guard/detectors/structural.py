@@ -99,6 +99,9 @@ class StructuralDetector:
         Edges are differences above 24 of 255 to the third pixel to the right or below. `hidden` is the share of the
         picture's edges where alpha is below 16: an ordinary cut-out leaves a flat colour there. `inside` is the share
         of edges of alpha that lie where the colours are flat and alpha is partial: a picture drawn in alpha alone.
+        `strokes` is for writing, whose page is mostly clear: of the rows, or the columns, the fifth highest number of
+        strokes that alpha (at 128) draws where the colours are flat; five rows are a line of small print. Shapes,
+        icons and stickers have a few, nine or ten letters the 16 of score 0.5, a line of a sentence thirty and more.
         """
         # Every n-th pixel of a large picture is enough, and keeps this in the milliseconds.
         step = max(1, round(math.sqrt(alpha.size / (1 << 20))))
@@ -122,11 +125,17 @@ class StructuralDetector:
         drawn = edges_cover & ~edges_colour & both
         all_edges = max(int((edges_colour | edges_cover).sum()), 1)
         inside = float(drawn.sum()) / all_edges if partial.mean() > 0.2 else 0.0
+        ink, flat = cover >= 128, ~edges_colour
+        across = ((ink[:, 1:] != ink[:, :-1]) & flat[:, :-1]).sum(1)
+        down = ((ink[1:] != ink[:-1]) & flat[:-1]).sum(0)
+        strokes = max(float(np.sort(line)[-5]) / 2 if len(line) >= 5 else 0.0 for line in (across, down))
         why = (
-            f"{hidden:.0%} of the edges lie under transparent pixels, {inside:.0%} are drawn in the transparency alone."
+            f"{hidden:.0%} of the edges lie under transparent pixels, {inside:.0%} are drawn in the transparency alone, "
+            f"as are {strokes:.0f} strokes in a line."
         )
-        score = 1 - math.exp(-((max(hidden, inside) / 0.12) ** 2))
-        return self._finding("alpha_divergence", score, why, hidden=round(hidden, 4), inside=round(inside, 4))
+        score = 1 - math.exp(-(max(hidden / 0.12, inside / 0.12, strokes / 19.2) ** 2))
+        detail = {"hidden": round(hidden, 4), "inside": round(inside, 4), "strokes": strokes}
+        return self._finding("alpha_divergence", score, why, **detail)
 
 
 def _luma(pixels: Pixels) -> _Floats:
