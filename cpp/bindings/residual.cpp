@@ -41,9 +41,8 @@ void register_residual(py::module_& m) {
             const int64_t* in = sums.data();
             double* to = out.mutable_data();
             const int64_t down = sums.shape(0), across = sums.shape(1);
-            without_gil([&] {
-                residual::ratios(in, down, across, wanted.data(), static_cast<int64_t>(wanted.size()), to);
-            });
+            without_gil(
+                [&] { residual::ratios(in, down, across, wanted.data(), static_cast<int64_t>(wanted.size()), to); });
             return out;
         },
         py::arg("sums"), py::arg("regions"),

@@ -22,8 +22,12 @@ struct DctJob {
 };
 
 /// Rows and columns of plane p that hold samples: chroma averaged 2 x 2 takes a quarter.
-OG_FN int rows_of(const DctJob& job, int p) { return p > 0 && job.subsample ? kStripY / 2 : kStripY; }
-OG_FN int columns_of(const DctJob& job, int p) { return p > 0 && job.subsample ? kStripX / 2 : kStripX; }
+OG_FN int rows_of(const DctJob& job, int p) {
+    return p > 0 && job.subsample ? kStripY / 2 : kStripY;
+}
+OG_FN int columns_of(const DctJob& job, int p) {
+    return p > 0 && job.subsample ? kStripX / 2 : kStripX;
+}
 
 __global__ void dct(DctJob job) {
     OG_SHARED(DctTile, t);
@@ -40,7 +44,8 @@ __global__ void dct(DctJob job) {
             const int r = i / (kStripX / 2) * 2, c = i % (kStripX / 2) * 2;
             Ycc p[4];
             for (int k = 0; k < 4; ++k) {
-                const int64_t y = clamp_to(y0 + r + k / 2, 0, in.height - 1), x = clamp_to(x0 + c + k % 2, 0, in.width - 1);
+                const int64_t y = clamp_to(y0 + r + k / 2, 0, in.height - 1),
+                              x = clamp_to(x0 + c + k % 2, 0, in.width - 1);
                 const uint8_t* s = in.data + (y * in.width + x) * in.channels;
                 p[k] = ycc_of(s[0], s[1], s[2]);
                 t.plane[0][r + k / 2][c + k % 2] = p[k].y;
@@ -104,7 +109,8 @@ __global__ void dct(DctJob job) {
         if (planes == 1) {
             sample[0] = sample_of(static_cast<int16_t>(t.plane[0][r][c] + 128));
         } else {
-            const Rgb p = rgb_of(t.plane[0][r][c], t.plane[1][r >> shrink][c >> shrink], t.plane[2][r >> shrink][c >> shrink]);
+            const Rgb p =
+                rgb_of(t.plane[0][r][c], t.plane[1][r >> shrink][c >> shrink], t.plane[2][r >> shrink][c >> shrink]);
             sample[0] = static_cast<uint8_t>(p.r);
             sample[1] = static_cast<uint8_t>(p.g);
             sample[2] = static_cast<uint8_t>(p.b);

@@ -54,7 +54,8 @@ __global__ void tv_iterate(TvJob job) {
 }
 
 __global__ void tv_finish(Plane in, const float* p0, const float* p1, uint8_t* out, int64_t n) {
-    const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, row = static_cast<int64_t>(in.width) * in.channels;
+    const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x,
+                  row = static_cast<int64_t>(in.width) * in.channels;
     if (i >= n) return;
     out[i] = to_sample(tv_at(in, p0, p1, i / row, i % row / in.channels, static_cast<int>(i % in.channels)) + 0.5f);
 }
@@ -84,9 +85,11 @@ __global__ void nlm(NlmJob job) {
     const int search = job.search, pad = search + kNlmPatch, tid = static_cast<int>(threadIdx.x);
     const int across = (in.width + kTileX - 1) / kTileX;
     const int x0 = static_cast<int>(blockIdx.x) % across * kTileX, y0 = static_cast<int>(blockIdx.x) / across * kTileY;
-    const int lx = tid % kTileX, ly = tid / kTileX, x = x0 + lx, y = y0 + ly, wide = kTileX + 2 * pad, high = kTileY + 2 * pad;
+    const int lx = tid % kTileX, ly = tid / kTileX, x = x0 + lx, y = y0 + ly, wide = kTileX + 2 * pad,
+              high = kTileY + 2 * pad;
     for (int i = tid; i < wide * high; i += kThreads) {
-        const int64_t sy = mirror_index(y0 + i / wide - pad, in.height), sx = mirror_index(x0 + i % wide - pad, in.width);
+        const int64_t sy = mirror_index(y0 + i / wide - pad, in.height),
+                      sx = mirror_index(x0 + i % wide - pad, in.width);
         const uint8_t* s = in.data + (sy * in.width + sx) * in.channels;
         for (int c = 0; c < C; ++c) t.plane[c][i / wide][i % wide] = s[c];
     }
@@ -134,7 +137,7 @@ struct WaveletPlan {
     int16_t* plane;
     int16_t* band[kLevels][4];
     float* image[2];
-    float* sum;  // of the picture's size
+    float* sum;                   // of the picture's size
     unsigned long long* squares;  // [level][detail]
     uint32_t* histogram;
     float* thresholds;  // [level][detail]
@@ -173,7 +176,8 @@ __global__ void wavelet_statistics(const int16_t* band, int64_t n, unsigned long
         __syncthreads();
     }
     unsigned long long sum = 0;
-    for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + tid; i < n; i += static_cast<int64_t>(gridDim.x) * kThreads) {
+    for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + tid; i < n;
+         i += static_cast<int64_t>(gridDim.x) * kThreads) {
         const int v = band[i];
         sum += static_cast<unsigned long long>(v * v);
         if (histogram) atomicAdd(&t.histogram[v < 0 ? -v : v], uint32_t{1});
@@ -215,8 +219,8 @@ __global__ void to_float(const int16_t* from, float* to, int64_t n) {
     if (i < n) to[i] = from[i];
 }
 
-__global__ void unhaar(const float* ll, const int16_t* lh, const int16_t* hl, const int16_t* hh, const float* thresholds,
-                       int width, int height, float* to) {
+__global__ void unhaar(const float* ll, const int16_t* lh, const int16_t* hl, const int16_t* hh,
+                       const float* thresholds, int width, int height, float* to) {
     const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
     if (i >= static_cast<int64_t>(width) * height) return;
     const Square o = unhaar_of(ll[i], lh[i], hl[i], hh[i], thresholds[0], thresholds[1], thresholds[2]);
@@ -228,8 +232,8 @@ __global__ void unhaar(const float* ll, const int16_t* lh, const int16_t* hl, co
 }
 
 /// Adds one position of the grid; the last one writes the mean.
-__global__ void wavelet_add(Plane in, int c, int shift_x, int shift_y, WaveletPlan p, bool first, bool last, float share,
-                            uint8_t* out) {
+__global__ void wavelet_add(Plane in, int c, int shift_x, int shift_y, WaveletPlan p, bool first, bool last,
+                            float share, uint8_t* out) {
     const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
     if (i >= static_cast<int64_t>(in.width) * in.height) return;
     const int64_t y = i / in.width + shift_y, x = i % in.width + shift_x;
@@ -238,7 +242,9 @@ __global__ void wavelet_add(Plane in, int c, int shift_x, int shift_y, WaveletPl
     if (last) out[i * in.channels + c] = to_sample(sum * share + 0.5f);
 }
 
-int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+int64_t round_up(int64_t n, int64_t to) {
+    return (n + to - 1) / to * to;
+}
 
 int padded_side(int n) {
     constexpr int unit = 1 << kLevels;
@@ -247,7 +253,8 @@ int padded_side(int n) {
 
 }  // namespace
 
-void launch_total_variation(const Plane& in, uint8_t* out, float* dual, float weight, int updates, cudaStream_t stream) {
+void launch_total_variation(const Plane& in, uint8_t* out, float* dual, float weight, int updates,
+                            cudaStream_t stream) {
     const int64_t n = static_cast<int64_t>(in.height) * in.width * in.channels;
     float* now = dual;
     float* next = dual + 2 * n;
@@ -319,7 +326,8 @@ void launch_wavelet(const Plane& in, uint8_t* out, uint8_t* scratch, double sigm
         for (int s = 0; s < shifts; ++s) {
             const int sx = kShifts[s][0], sy = kShifts[s][1];
             cudaMemsetAsync(scratch, 0, zeroed, stream);
-            OG_LAUNCH(wavelet_plane, blocks_for(static_cast<int64_t>(p.width) * p.height), kThreads, stream, in, c, sx, sy, p);
+            OG_LAUNCH(wavelet_plane, blocks_for(static_cast<int64_t>(p.width) * p.height), kThreads, stream, in, c, sx,
+                      sy, p);
             const int16_t* source = p.plane;
             for (int l = 0; l < kLevels; ++l) {
                 const int w = p.width >> (l + 1), h = p.height >> (l + 1);
@@ -329,7 +337,8 @@ void launch_wavelet(const Plane& in, uint8_t* out, uint8_t* scratch, double sigm
                 for (int i = 0; i < 3; ++i) {
                     uint32_t* histogram = l == 0 && i == 2 ? p.histogram : nullptr;
                     const dim3 grid(min_of(blocks_for(n).x, 1024u));
-                    OG_LAUNCH(wavelet_statistics, grid, kThreads, stream, p.band[l][i + 1], n, p.squares + 3 * l + i, histogram);
+                    OG_LAUNCH(wavelet_statistics, grid, kThreads, stream, p.band[l][i + 1], n, p.squares + 3 * l + i,
+                              histogram);
                 }
                 source = p.band[l][0];
             }
@@ -339,13 +348,13 @@ void launch_wavelet(const Plane& in, uint8_t* out, uint8_t* scratch, double sigm
             const float* from = p.image[kLevels % 2];
             for (int l = kLevels - 1; l >= 0; --l) {
                 const int w = p.width >> (l + 1), h = p.height >> (l + 1);
-                OG_LAUNCH(unhaar, blocks_for(static_cast<int64_t>(w) * h), kThreads, stream, from, p.band[l][1], p.band[l][2],
-                          p.band[l][3], p.thresholds + 3 * l, w, h, p.image[l % 2]);
+                OG_LAUNCH(unhaar, blocks_for(static_cast<int64_t>(w) * h), kThreads, stream, from, p.band[l][1],
+                          p.band[l][2], p.band[l][3], p.thresholds + 3 * l, w, h, p.image[l % 2]);
                 from = p.image[l % 2];
             }
             const float share = 1.0f / static_cast<float>(shifts);
-            OG_LAUNCH(wavelet_add, blocks_for(static_cast<int64_t>(in.width) * in.height), kThreads, stream, in, c, sx, sy, p,
-                      s == 0, s == shifts - 1, share, out);
+            OG_LAUNCH(wavelet_add, blocks_for(static_cast<int64_t>(in.width) * in.height), kThreads, stream, in, c, sx,
+                      sy, p, s == 0, s == shifts - 1, share, out);
         }
     }
 }

@@ -30,7 +30,8 @@ __global__ void bilateral(BilateralJob job) {
     const int x0 = static_cast<int>(blockIdx.x) % across * kTileX, y0 = static_cast<int>(blockIdx.x) / across * kTileY;
     const int wide = kTileX + 2 * radius, high = kTileY + 2 * radius;
     for (int i = tid; i < wide * high; i += kThreads) {
-        const int64_t sy = mirror_index(y0 + i / wide - radius, in.height), sx = mirror_index(x0 + i % wide - radius, in.width);
+        const int64_t sy = mirror_index(y0 + i / wide - radius, in.height),
+                      sx = mirror_index(x0 + i % wide - radius, in.width);
         const uint8_t* s = in.data + (sy * in.width + sx) * in.channels;
         for (int c = 0; c < C; ++c) t.plane[c][i / wide][i % wide] = s[c];
     }
@@ -44,7 +45,8 @@ __global__ void bilateral(BilateralJob job) {
         for (int k = i; k < i + kBilateralGroup; ++k) {
             const BilateralTap tap = job.taps[k];
             const int ty = ly + tap.dy, tx = lx + tap.dx;
-            const int16_t r1 = t.plane[0][ty][tx], g1 = C == 3 ? t.plane[1][ty][tx] : r1, b1 = C == 3 ? t.plane[2][ty][tx] : r1;
+            const int16_t r1 = t.plane[0][ty][tx], g1 = C == 3 ? t.plane[1][ty][tx] : r1,
+                          b1 = C == 3 ? t.plane[2][ty][tx] : r1;
             add_tap<C>(r, g, b, r1, g1, b1, tap.spatial, job.limit, job.scale, job.factor, part);
         }
         for (int k = 0; k < 4; ++k) sums[k] += part[k];
@@ -102,7 +104,8 @@ __global__ void guided(GuidedJob job) {
     const int count = (2 * radius + 1) * (2 * radius + 1);
     for (int c = 0; c < in.channels; ++c) {
         for (int i = tid; i < wide * high; i += kThreads) {
-            const int64_t sy = mirror_index(y0 + i / wide - radius, in.height), sx = mirror_index(x0 + i % wide - radius, in.width);
+            const int64_t sy = mirror_index(y0 + i / wide - radius, in.height),
+                          sx = mirror_index(x0 + i % wide - radius, in.width);
             const int64_t from = (sy * in.width + sx) * in.channels + c;
             t.first[i / wide][i % wide] = kOut ? job.a[from] : in.data[from];
             t.second[i / wide][i % wide] = kOut ? job.b[from] : in.data[from] * in.data[from];
@@ -125,9 +128,15 @@ __global__ void guided(GuidedJob job) {
 
 }  // namespace
 
-void launch_bilateral(const Plane& in, uint8_t* out, const BilateralTap* taps, int count, int radius, int limit, int scale,
-                      int factor, cudaStream_t stream) {
-    const BilateralJob job{in, out, taps, count, radius, static_cast<int16_t>(limit), static_cast<int16_t>(scale),
+void launch_bilateral(const Plane& in, uint8_t* out, const BilateralTap* taps, int count, int radius, int limit,
+                      int scale, int factor, cudaStream_t stream) {
+    const BilateralJob job{in,
+                           out,
+                           taps,
+                           count,
+                           radius,
+                           static_cast<int16_t>(limit),
+                           static_cast<int16_t>(scale),
                            static_cast<int16_t>(factor)};
     if (in.channels == 1) {
         OG_LAUNCH(bilateral<1>, tiles_for(in.height, in.width), kThreads, stream, job);

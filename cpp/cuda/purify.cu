@@ -12,8 +12,12 @@ struct MedianTile {
     uint8_t rank[kSize][kTileY][kTileX + kSize - 1];
 };
 
-OG_FN void sort_column(uint8_t (&v)[3]) { sort3(v[0], v[1], v[2]); }
-OG_FN void sort_column(uint8_t (&v)[5]) { sort5(v[0], v[1], v[2], v[3], v[4]); }
+OG_FN void sort_column(uint8_t (&v)[3]) {
+    sort3(v[0], v[1], v[2]);
+}
+OG_FN void sort_column(uint8_t (&v)[5]) {
+    sort5(v[0], v[1], v[2], v[3], v[4]);
+}
 
 OG_FN uint8_t median_at(const MedianTile<3>& t, int y, int x) {
     return median9(t.rank[0][y][x], t.rank[0][y][x + 1], t.rank[0][y][x + 2], t.rank[1][y][x], t.rank[1][y][x + 1],
@@ -48,7 +52,8 @@ __global__ void median(Plane in, uint8_t* out) {
             for (int k = 0; k < kSize; ++k) t.rank[k][i / kWideX][i % kWideX] = v[k];
         }
         __syncthreads();
-        if (x < in.width && y < in.height) out[(static_cast<int64_t>(y) * in.width + x) * in.channels + c] = median_at(t, ly, lx);
+        if (x < in.width && y < in.height)
+            out[(static_cast<int64_t>(y) * in.width + x) * in.channels + c] = median_at(t, ly, lx);
         // The next channel's load and sort write what nobody reads any more: `value` was read before the last barrier, and
         // `rank` is written behind the next one.
     }
@@ -64,7 +69,9 @@ __global__ void low_bits(const uint8_t* in, uint8_t* out, int64_t n, int bits) {
     if (i < n) out[i] = repeat_high_bits(in[i], (1 << bits) - 1, 8 - bits);
 }
 
-int64_t samples(const Plane& p) { return static_cast<int64_t>(p.height) * p.width * p.channels; }
+int64_t samples(const Plane& p) {
+    return static_cast<int64_t>(p.height) * p.width * p.channels;
+}
 
 }  // namespace
 

@@ -85,8 +85,8 @@ __global__ void tile_sums(Plane in, int across, int every, long long* out) {
 }  // namespace
 
 void launch_tile_sums(const Plane& in, long long* out, int down, int across, int every, cudaStream_t stream) {
-    OG_LAUNCH(tile_sums, dim3(static_cast<unsigned>(down) * static_cast<unsigned>(across)), kThreads, stream, in, across, every,
-              out);
+    OG_LAUNCH(tile_sums, dim3(static_cast<unsigned>(down) * static_cast<unsigned>(across)), kThreads, stream, in,
+              across, every, out);
 }
 
 }  // namespace cuda

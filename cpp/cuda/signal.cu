@@ -55,7 +55,8 @@ __global__ void column_sums(const uint8_t* plane, int height, int width, const i
     uint32_t sum[8] = {0, 0, 0, 0, 0, 0, 0, 0};
     for (int64_t y = 0; y < height; ++y) {
         const int bin = bins[y];
-        for (int b = 0; b < 8; ++b) sum[b] += b == bin ? plane[y * width + x] : 0u;  // no register is addressed by a variable
+        for (int b = 0; b < 8; ++b)
+            sum[b] += b == bin ? plane[y * width + x] : 0u;  // no register is addressed by a variable
     }
     for (int b = 0; b < 8; ++b) columns[static_cast<int64_t>(b) * width + x] = sum[b];
 }
@@ -71,7 +72,8 @@ __global__ void pack_low_bits(const uint8_t* samples, uint8_t* out, int64_t byte
 }  // namespace
 
 void launch_residual(const Plane& in, uint8_t* luma_plane, uint8_t* plane, unsigned long long* sums,
-                     unsigned long long* squares, uint32_t* columns, const int32_t* bins, int distance, cudaStream_t stream) {
+                     unsigned long long* squares, uint32_t* columns, const int32_t* bins, int distance,
+                     cudaStream_t stream) {
     const int64_t n = static_cast<int64_t>(in.height) * in.width;
     OG_LAUNCH(luma, blocks_for(n), kThreads, stream, in, luma_plane, n);
     OG_LAUNCH(residual, dim3(static_cast<unsigned>(in.height)), kThreads, stream, luma_plane, in.height, in.width, bins,

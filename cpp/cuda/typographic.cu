@@ -28,7 +28,8 @@ __global__ void patches(Plane in, uint8_t* out, int cells_across) {
         for (int i = tid; i < kWideY * kWideX; i += kThreads) {
             const int64_t sy = mirror_index(y0 + i / kWideX - kRadius, in.height);
             const int64_t sx = mirror_index(x0 + i % kWideX - kRadius, in.width);
-            t.value[i / kWideX][i % kWideX] = contrast_channel(in.data + (sy * in.width + sx) * in.channels, in.channels, c);
+            t.value[i / kWideX][i % kWideX] =
+                contrast_channel(in.data + (sy * in.width + sx) * in.channels, in.channels, c);
         }
         __syncthreads();
         for (int i = tid; i < kWideY * kTileX; i += kThreads) {
@@ -59,8 +60,10 @@ __global__ void patches(Plane in, uint8_t* out, int cells_across) {
 
 __global__ void strips(Plane in, uint8_t* out, const StripRow* rows) {
     const StripRow row = rows[blockIdx.x];
-    const Strip strip{in.data, in.height, in.width, static_cast<int64_t>(in.width) * in.channels, in.channels, row.x0, row.y0,
-                      row.dx, row.dy, row.ux, row.uy, row.vx, row.vy, row.taps};
+    const Strip strip{in.data,     in.height, in.width, static_cast<int64_t>(in.width) * in.channels,
+                      in.channels, row.x0,    row.y0,   row.dx,
+                      row.dy,      row.ux,    row.uy,   row.vx,
+                      row.vy,      row.taps};
     for (int i = static_cast<int>(threadIdx.x); i < row.n; i += kThreads) out[row.offset + i] = strip_sample(strip, i);
 }
 

@@ -11,7 +11,8 @@ struct Sample {
 };
 /// What this thread makes of an output of the given shape; y >= height where there is nothing left.
 OG_FN Sample sample_of_thread(int width, int channels) {
-    const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, row = static_cast<int64_t>(width) * channels;
+    const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x,
+                  row = static_cast<int64_t>(width) * channels;
     const int64_t in_row = at % row;
     return {at, static_cast<int>(at / row), static_cast<int>(in_row / channels), static_cast<int>(in_row % channels)};
 }
@@ -25,7 +26,8 @@ __global__ void resample_rows(Plane in, uint8_t* out, int width, const int32_t* 
     const int start = first[s.x], count = taps[s.x];
     int32_t sum = kHalf;
     // Padded taps weigh nothing, wherever they read.
-    for (int j = 0; j < count; ++j) sum += row[static_cast<int64_t>(min_of(start + j, in.width - 1)) * in.channels] * w[j];
+    for (int j = 0; j < count; ++j)
+        sum += row[static_cast<int64_t>(min_of(start + j, in.width - 1)) * in.channels] * w[j];
     out[s.at] = to_byte(sum);
 }
 
@@ -115,7 +117,8 @@ __global__ void contrast(Plane in, uint8_t* out) {
         for (int i = tid; i < kWideY * kWideX; i += kThreads) {
             const int64_t sy = mirror_index(y0 + i / kWideX - kContrastRadius, in.height);
             const int64_t sx = mirror_index(x0 + i % kWideX - kContrastRadius, in.width);
-            t.value[i / kWideX][i % kWideX] = contrast_channel(in.data + (sy * in.width + sx) * in.channels, in.channels, c);
+            t.value[i / kWideX][i % kWideX] =
+                contrast_channel(in.data + (sy * in.width + sx) * in.channels, in.channels, c);
         }
         __syncthreads();
         for (int i = tid; i < kWideY * kTileX; i += kThreads) {
@@ -151,37 +154,40 @@ __global__ void pad(Plane in, uint8_t* out, int height, int width, int top, int 
     out[s.at] = in.data[(y * in.width + x) * in.channels + s.c];
 }
 
-int64_t samples(int height, int width, int channels) { return static_cast<int64_t>(height) * width * channels; }
+int64_t samples(int height, int width, int channels) {
+    return static_cast<int64_t>(height) * width * channels;
+}
 
 }  // namespace
 
 void launch_resample_rows(const Plane& in, uint8_t* out, int width, const int32_t* first, const int32_t* taps,
                           const int32_t* weights, int stride, cudaStream_t stream) {
-    OG_LAUNCH(resample_rows, blocks_for(samples(in.height, width, in.channels)), kThreads, stream, in, out, width, first, taps,
-              weights, stride);
+    OG_LAUNCH(resample_rows, blocks_for(samples(in.height, width, in.channels)), kThreads, stream, in, out, width,
+              first, taps, weights, stride);
 }
 
 void launch_resample_columns(const Plane& in, uint8_t* out, int height, const int32_t* first, const int32_t* taps,
                              const int32_t* weights, int stride, cudaStream_t stream) {
-    OG_LAUNCH(resample_columns, blocks_for(samples(height, in.width, in.channels)), kThreads, stream, in, out, height, first,
-              taps, weights, stride);
+    OG_LAUNCH(resample_columns, blocks_for(samples(height, in.width, in.channels)), kThreads, stream, in, out, height,
+              first, taps, weights, stride);
 }
 
 void launch_pick(const Plane& in, uint8_t* out, int height, int width, const int32_t* across, const int32_t* down,
                  cudaStream_t stream) {
-    OG_LAUNCH(pick, blocks_for(samples(height, width, in.channels)), kThreads, stream, in, out, height, width, across, down);
+    OG_LAUNCH(pick, blocks_for(samples(height, width, in.channels)), kThreads, stream, in, out, height, width, across,
+              down);
 }
 
 void launch_lerp(const Plane& in, uint8_t* out, int height, int width, const int32_t* across, const float* across_t,
                  const int32_t* down, const float* down_t, float bias, cudaStream_t stream) {
-    OG_LAUNCH(lerp_both, blocks_for(samples(height, width, in.channels)), kThreads, stream, in, out, height, width, across,
-              across_t, down, down_t, bias);
+    OG_LAUNCH(lerp_both, blocks_for(samples(height, width, in.channels)), kThreads, stream, in, out, height, width,
+              across, across_t, down, down_t, bias);
 }
 
 void launch_cubic(const Plane& in, uint8_t* out, int height, int width, const int32_t* across, const float* across_w,
                   const int32_t* down, const float* down_w, cudaStream_t stream) {
-    OG_LAUNCH(cubic_both, blocks_for(samples(height, width, in.channels)), kThreads, stream, in, out, height, width, across,
-              across_w, down, down_w);
+    OG_LAUNCH(cubic_both, blocks_for(samples(height, width, in.channels)), kThreads, stream, in, out, height, width,
+              across, across_w, down, down_w);
 }
 
 void launch_composite(const Plane& in, const uint8_t* alpha, const int* background, uint8_t* out, cudaStream_t stream) {
@@ -199,7 +205,8 @@ void launch_contrast(const Plane& in, uint8_t* out, cudaStream_t stream) {
 }
 
 void launch_pad(const Plane& in, uint8_t* out, int height, int width, int top, int left, cudaStream_t stream) {
-    OG_LAUNCH(pad, blocks_for(samples(height, width, in.channels)), kThreads, stream, in, out, height, width, top, left);
+    OG_LAUNCH(pad, blocks_for(samples(height, width, in.channels)), kThreads, stream, in, out, height, width, top,
+              left);
 }
 
 }  // namespace cuda

@@ -109,7 +109,7 @@ bool has_avx512() {
 #endif
 
 const Entry kEntries[] = {
-    // priority order: the first that is compiled and supported wins
+// priority order: the first that is compiled and supported wins
 #if defined(OG_HAVE_avx2)
     {"avx512", &kAvx512, has_avx512},
     {"avx2", &kAvx2, has_avx2},

@@ -477,7 +477,8 @@ std::vector<QrCode> find_qr(const ImageView& in) {
         const auto tall = static_cast<int32_t>(std::min(h, y + radius + 1) - std::max<int64_t>(0, y - radius));
         const uint8_t* g = grey.data() + y * w;
         uint8_t* d = dark.data() + y * w;
-        for (size_t x = 0; x < static_cast<size_t>(w); ++x) prefix[x + 1] = prefix[x] + static_cast<uint32_t>(column[x]);
+        for (size_t x = 0; x < static_cast<size_t>(w); ++x)
+            prefix[x + 1] = prefix[x] + static_cast<uint32_t>(column[x]);
         const auto window = [&](int64_t from, int64_t to) {
             return static_cast<int32_t>(prefix[static_cast<size_t>(to)] - prefix[static_cast<size_t>(from)]);
         };

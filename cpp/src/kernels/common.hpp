@@ -74,7 +74,9 @@ OG_FN int64_t mirror_index(int64_t i, int64_t n) {
     return i < n ? i : period - i;
 }
 /// v within 0..255, its fraction dropped.
-OG_FN uint8_t to_sample(float v) { return static_cast<uint8_t>(static_cast<int32_t>(clamp_to(v, 0.0f, 255.0f))); }
+OG_FN uint8_t to_sample(float v) {
+    return static_cast<uint8_t>(static_cast<int32_t>(clamp_to(v, 0.0f, 255.0f)));
+}
 /// Sorts a pair, without a branch.
 template <class T>
 OG_FN void order(T& a, T& b) {
@@ -91,7 +93,9 @@ OG_FN uint32_t load_word(const uint8_t* p) {
     memcpy(&w, p, 4);
     return w;
 }
-OG_FN void store_word(uint8_t* p, uint32_t w) { memcpy(p, &w, 4); }
+OG_FN void store_word(uint8_t* p, uint32_t w) {
+    memcpy(p, &w, 4);
+}
 
 /// n packed RGB pixels to n words.
 OG_FN void split_pixels(const uint8_t* src, int64_t n, uint32_t* OG_RESTRICT pixels) {
@@ -105,7 +109,8 @@ OG_FN void split_pixels(const uint8_t* src, int64_t n, uint32_t* OG_RESTRICT pix
         pixels[4 * i + 3] = c >> 8;
     }
     for (int64_t i = 4 * groups; i < n; ++i) {
-        pixels[i] = src[3 * i] | (static_cast<uint32_t>(src[3 * i + 1]) << 8) | (static_cast<uint32_t>(src[3 * i + 2]) << 16);
+        pixels[i] =
+            src[3 * i] | (static_cast<uint32_t>(src[3 * i + 1]) << 8) | (static_cast<uint32_t>(src[3 * i + 2]) << 16);
     }
 }
 

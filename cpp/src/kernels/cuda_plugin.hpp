@@ -37,7 +37,7 @@ enum class Op : int32_t {
     strips,           // i: rows; tables: one StripRow for each
     residual,  // i: distance; tables: bin of each row; out: sums and squares of rows (u64), 8 x columns (u32), plane
     pack_low_bits,
-    tile_sums,         // i: every, tiles down, tiles across; out: 82 sums (int64) for each tile
+    tile_sums,  // i: every, tiles down, tiles across; out: 82 sums (int64) for each tile
     count_,
 };
 

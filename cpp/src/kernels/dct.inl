@@ -45,8 +45,12 @@ OG_FN void transform(int16_t* OG_RESTRICT s, int64_t lanes, const DctTables& tab
     }
 }
 
-void quantise(int16_t* blocks, int64_t lanes, const DctTables& tables) { transform<true>(blocks, lanes, tables); }
-void shrink(int16_t* blocks, int64_t lanes, const DctTables& tables) { transform<false>(blocks, lanes, tables); }
+void quantise(int16_t* blocks, int64_t lanes, const DctTables& tables) {
+    transform<true>(blocks, lanes, tables);
+}
+void shrink(int16_t* blocks, int64_t lanes, const DctTables& tables) {
+    transform<false>(blocks, lanes, tables);
+}
 
 void rgb_to_ycc(const uint8_t* src, int channels, int64_t n, uint32_t* OG_RESTRICT pixels, int16_t* OG_RESTRICT y,
                 int16_t* OG_RESTRICT cb, int16_t* OG_RESTRICT cr) {

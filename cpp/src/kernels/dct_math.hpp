@@ -9,9 +9,15 @@ namespace {
 // 16-bit arithmetic throughout. Sums wrap, which is harmless: every value that leaves the transforms fits, and every
 // operand of a product does (see the ranges in purify.hpp).
 
-OG_FN int16_t add(int16_t a, int16_t b) { return static_cast<int16_t>(static_cast<uint16_t>(a) + static_cast<uint16_t>(b)); }
-OG_FN int16_t sub(int16_t a, int16_t b) { return static_cast<int16_t>(static_cast<uint16_t>(a) - static_cast<uint16_t>(b)); }
-OG_FN constexpr int16_t q15(double v) { return static_cast<int16_t>(v * 32768.0 + 0.5); }
+OG_FN int16_t add(int16_t a, int16_t b) {
+    return static_cast<int16_t>(static_cast<uint16_t>(a) + static_cast<uint16_t>(b));
+}
+OG_FN int16_t sub(int16_t a, int16_t b) {
+    return static_cast<int16_t>(static_cast<uint16_t>(a) - static_cast<uint16_t>(b));
+}
+OG_FN constexpr int16_t q15(double v) {
+    return static_cast<int16_t>(v * 32768.0 + 0.5);
+}
 
 /// Arai, Agui, Nakajima 1988: the one-dimensional transform with five products, outputs scaled.
 OG_FN void forward(int16_t d[8]) {
@@ -59,7 +65,9 @@ OG_FN void inverse(int16_t c[8]) {
 }
 
 /// One scaled coefficient, quantised.
-OG_FN int16_t quantised(int16_t c, int16_t recip, int16_t step) { return static_cast<int16_t>(mul_q15(c, recip) * step); }
+OG_FN int16_t quantised(int16_t c, int16_t recip, int16_t step) {
+    return static_cast<int16_t>(mul_q15(c, recip) * step);
+}
 /// One scaled coefficient, or 0 where it is below `keep`.
 OG_FN int16_t shrunk(int16_t c, int16_t keep, int16_t step) {
     const int16_t size = c < 0 ? static_cast<int16_t>(-c) : c;
@@ -67,7 +75,9 @@ OG_FN int16_t shrunk(int16_t c, int16_t keep, int16_t step) {
     return mul_q15(kept, step);
 }
 /// What leaves the inverse transform carries five fractional bits.
-OG_FN int16_t descaled(int16_t v) { return static_cast<int16_t>(add(v, 16) >> 5); }
+OG_FN int16_t descaled(int16_t v) {
+    return static_cast<int16_t>(add(v, 16) >> 5);
+}
 
 struct Ycc {
     int16_t y, cb, cr;
@@ -79,9 +89,13 @@ OG_FN Ycc ycc_of(uint16_t r, uint16_t g, uint16_t b) {
             static_cast<int16_t>(static_cast<int16_t>(128 * b - 43 * r - 85 * g + 127) >> 8),
             static_cast<int16_t>(static_cast<int16_t>(128 * r - 107 * g - 21 * b + 127) >> 8)};
 }
-OG_FN int16_t mean4(int16_t a, int16_t b, int16_t c, int16_t d) { return static_cast<int16_t>((a + b + c + d + 2) >> 2); }
+OG_FN int16_t mean4(int16_t a, int16_t b, int16_t c, int16_t d) {
+    return static_cast<int16_t>((a + b + c + d + 2) >> 2);
+}
 
-OG_FN uint8_t sample_of(int16_t v) { return static_cast<uint8_t>(clamp_to<int16_t>(v, 0, 255)); }
+OG_FN uint8_t sample_of(int16_t v) {
+    return static_cast<uint8_t>(clamp_to<int16_t>(v, 0, 255));
+}
 
 struct Rgb {
     uint16_t r, g, b;
@@ -94,7 +108,9 @@ OG_FN Rgb rgb_of(int16_t y, int16_t cb, int16_t cr) {
 }
 
 /// Mean of 2^shift samples from their sum.
-OG_FN uint8_t share_of(uint16_t sum, int count, int shift) { return static_cast<uint8_t>((sum + (count >> 1)) >> shift); }
+OG_FN uint8_t share_of(uint16_t sum, int count, int shift) {
+    return static_cast<uint8_t>((sum + (count >> 1)) >> shift);
+}
 
 }  // namespace
 }  // namespace og

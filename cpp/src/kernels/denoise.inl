@@ -27,7 +27,8 @@ void to_samples(const float* u, int64_t n, uint8_t* OG_RESTRICT dst) {
 template <int C>
 OG_FN void nlm_differences(const NlmTile& t, int64_t offset, int64_t n, int32_t* OG_RESTRICT fresh,
                            int32_t* OG_RESTRICT column) {
-    const int16_t *a = t.plane[0] + offset, *b = C == 3 ? t.plane[1] + offset : a, *c = C == 3 ? t.plane[2] + offset : a;
+    const int16_t *a = t.plane[0] + offset, *b = C == 3 ? t.plane[1] + offset : a,
+                  *c = C == 3 ? t.plane[2] + offset : a;
     const int64_t m = t.moved;
     OG_IVDEP
     for (int64_t i = 0; i < n; ++i) {

@@ -12,13 +12,13 @@ constexpr int kNlmPatch = 3;      // radius of the patches that are compared
 struct NlmTile {
     const int16_t* plane[3];  // sample (0, 0) of the tile in each plane
     int planes;
-    int64_t stride;           // of the planes
-    int64_t moved;            // displacement, in samples of a plane
+    int64_t stride;  // of the planes
+    int64_t moved;   // displacement, in samples of a plane
     int64_t rows, columns;
-    float scale;              // y = scale * sum of squared differences over the patch = z / 16
-    int32_t* column;          // columns + 2 * kNlmPatch words
-    int32_t* ring;            // (2 * kNlmPatch + 1) * (columns + 2 * kNlmPatch) words
-    float* weights;           // rows * columns
+    float scale;      // y = scale * sum of squared differences over the patch = z / 16
+    int32_t* column;  // columns + 2 * kNlmPatch words
+    int32_t* ring;    // (2 * kNlmPatch + 1) * (columns + 2 * kNlmPatch) words
+    float* weights;   // rows * columns
     float* sums[3];
 };
 

@@ -32,7 +32,9 @@ OG_FN float patch_weight(int32_t patch, float scale) {
     w *= w;
     return w;
 }
-OG_FN uint8_t nlm_sample(float sum, float inverse) { return to_sample(sum * inverse + 0.5f); }
+OG_FN uint8_t nlm_sample(float sum, float inverse) {
+    return to_sample(sum * inverse + 0.5f);
+}
 
 struct Haar {
     int16_t ll, lh, hl, hh;
@@ -41,8 +43,8 @@ struct Haar {
 OG_FN Haar haar_of(int16_t p, int16_t q, int16_t r, int16_t s) {
     const int16_t above = static_cast<int16_t>(p + q), below = static_cast<int16_t>(r + s);
     const int16_t left = static_cast<int16_t>(p - q), right = static_cast<int16_t>(r - s);
-    return {static_cast<int16_t>(above + below), static_cast<int16_t>(above - below), static_cast<int16_t>(left + right),
-            static_cast<int16_t>(left - right)};
+    return {static_cast<int16_t>(above + below), static_cast<int16_t>(above - below),
+            static_cast<int16_t>(left + right), static_cast<int16_t>(left - right)};
 }
 OG_FN float soft(int16_t value, float threshold) {
     const float v = static_cast<float>(value);
@@ -64,7 +66,9 @@ OG_FN float bayes_threshold(double squares, double count, double unit, double si
     return static_cast<float>(min_of(sigma * sigma / signal * unit, 32767.0));
 }
 /// Sigma in sample values from the median |diagonal detail| of the finest level (those are twice the orthonormal ones).
-OG_FN double sigma_of_median(int value) { return static_cast<double>(value) / 2.0 / 0.6745; }
+OG_FN double sigma_of_median(int value) {
+    return static_cast<double>(value) / 2.0 / 0.6745;
+}
 
 }  // namespace
 }  // namespace og

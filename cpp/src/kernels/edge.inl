@@ -33,14 +33,17 @@ void planes(const uint8_t* src, int channels, int64_t n, int pad, uint32_t* OG_R
 }
 
 template <int C>
-OG_FN void bilateral_of(const int16_t* const* planes, int64_t n, const BilateralTaps& taps, uint32_t* OG_RESTRICT sums) {
-    uint32_t *OG_RESTRICT s0 = sums, *OG_RESTRICT s1 = sums + n, *OG_RESTRICT s2 = sums + 2 * n, *OG_RESTRICT sw = sums + 3 * n;
+OG_FN void bilateral_of(const int16_t* const* planes, int64_t n, const BilateralTaps& taps,
+                        uint32_t* OG_RESTRICT sums) {
+    uint32_t *OG_RESTRICT s0 = sums, *OG_RESTRICT s1 = sums + n, *OG_RESTRICT s2 = sums + 2 * n,
+                          *OG_RESTRICT sw = sums + 3 * n;
     const int16_t limit = taps.limit, factor = taps.factor, scale = taps.scale;
     const int16_t *r = planes[0], *g = C == 3 ? planes[1] : r, *b = C == 3 ? planes[2] : r;
     memset(sums, 0, static_cast<size_t>(4 * n) * sizeof(uint32_t));
     for (int t = 0; t < taps.count; t += kBilateralGroup) {
         const int64_t o0 = taps.offset[t], o1 = taps.offset[t + 1], o2 = taps.offset[t + 2], o3 = taps.offset[t + 3];
-        const int16_t w0 = taps.spatial[t], w1 = taps.spatial[t + 1], w2 = taps.spatial[t + 2], w3 = taps.spatial[t + 3];
+        const int16_t w0 = taps.spatial[t], w1 = taps.spatial[t + 1], w2 = taps.spatial[t + 2],
+                      w3 = taps.spatial[t + 3];
         OG_IVDEP
         for (int64_t i = 0; i < n; ++i) {
             uint16_t part[4] = {0, 0, 0, 0};
@@ -93,7 +96,8 @@ void guided_terms(const int32_t* s1, const int32_t* s2, int64_t n, int count, fl
     }
 }
 
-void guided_out(const uint8_t* src, const int32_t* a, const int32_t* b, int64_t n, int count, uint8_t* OG_RESTRICT dst) {
+void guided_out(const uint8_t* src, const int32_t* a, const int32_t* b, int64_t n, int count,
+                uint8_t* OG_RESTRICT dst) {
     const float scale_a = guided_scale_a(count), scale_b = guided_scale_b(count);
     OG_IVDEP
     for (int64_t i = 0; i < n; ++i) dst[i] = guided_sample(src[i], a[i], b[i], scale_a, scale_b);

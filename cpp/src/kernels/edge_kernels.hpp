@@ -8,19 +8,19 @@ constexpr int kBilateralGroup = 4;  // taps whose weighted samples (64 * 255 eac
 
 /// Weight of a sample at colour distance d (sum of absolute differences): spatial * exp(-d^2 / (2 sigma^2)).
 struct BilateralTaps {
-    const int64_t* offset;    // in samples of a plane
-    const int16_t* spatial;   // 0..64; padding taps weigh 0
-    int count;                // multiple of kBilateralGroup
-    int16_t limit;            // distances above weigh as this one
-    int16_t scale, factor;    // d * scale * factor / 32768 = 32768 * d / (2 sqrt(32) sigma) < 16384
+    const int64_t* offset;   // in samples of a plane
+    const int16_t* spatial;  // 0..64; padding taps weigh 0
+    int count;               // multiple of kBilateralGroup
+    int16_t limit;           // distances above weigh as this one
+    int16_t scale, factor;   // d * scale * factor / 32768 = 32768 * d / (2 sqrt(32) sigma) < 16384
 };
 
 struct EdgeKernels {
     /// One row to int16 planes with `pad` mirrored samples (reflect-101) on both sides; alpha is left out.
     void (*planes)(const uint8_t* src, int channels, int64_t n, int pad, uint32_t* pixels, int16_t* const* planes);
     /// planes[c] points at sample 0 of the row to filter. sums: 4 * n words. alpha_src: where channel 3 comes from.
-    void (*bilateral_row)(const int16_t* const* planes, int channels, int64_t n, const BilateralTaps& taps, uint32_t* sums,
-                          const uint8_t* alpha_src, uint8_t* dst);
+    void (*bilateral_row)(const int16_t* const* planes, int channels, int64_t n, const BilateralTaps& taps,
+                          uint32_t* sums, const uint8_t* alpha_src, uint8_t* dst);
     /// Self-guided filter, per sample: a in 1/4096, b in 1/16, from window sums of `count` samples.
     void (*guided_terms)(const int32_t* s1, const int32_t* s2, int64_t n, int count, float eps, int32_t* a, int32_t* b);
     void (*guided_out)(const uint8_t* src, const int32_t* a, const int32_t* b, int64_t n, int count, uint8_t* dst);

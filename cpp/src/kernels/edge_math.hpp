@@ -41,7 +41,9 @@ OG_FN void add_tap(int16_t r, int16_t g, int16_t b, int16_t r1, int16_t g1, int1
 
 /// Weighted sum over weights, rounded. Sums stay below 52 * 64 * 255 < 2^24 for radius 4, below 2^31 always; the signed
 /// conversion is one instruction.
-OG_FN float inverse_of(uint32_t weights) { return 1.0f / static_cast<float>(static_cast<int32_t>(weights)); }
+OG_FN float inverse_of(uint32_t weights) {
+    return 1.0f / static_cast<float>(static_cast<int32_t>(weights));
+}
 OG_FN int32_t weighted_mean(uint32_t sum, float inverse) {
     return static_cast<int32_t>(static_cast<float>(static_cast<int32_t>(sum)) * inverse + 0.5f);
 }
@@ -60,8 +62,12 @@ OG_FN GuidedTerms guided_terms_of(int32_t s1, int32_t s2, float inverse, float e
 OG_FN uint8_t guided_sample(uint8_t v, int32_t a, int32_t b, float scale_a, float scale_b) {
     return to_sample(static_cast<float>(a) * scale_a * static_cast<float>(v) + static_cast<float>(b) * scale_b + 0.5f);
 }
-OG_FN float guided_scale_a(int count) { return 1.0f / (4096.0f * static_cast<float>(count)); }
-OG_FN float guided_scale_b(int count) { return 1.0f / (16.0f * static_cast<float>(count)); }
+OG_FN float guided_scale_a(int count) {
+    return 1.0f / (4096.0f * static_cast<float>(count));
+}
+OG_FN float guided_scale_b(int count) {
+    return 1.0f / (16.0f * static_cast<float>(count));
+}
 
 }  // namespace
 }  // namespace og

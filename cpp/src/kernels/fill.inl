@@ -14,8 +14,9 @@ void reduce(const float* above, const float* below, const float* known_above, co
         known[x] = total > 0.0f ? 1.0f : 0.0f;
         const float inverse = total > 0.0f ? 1.0f / total : 0.0f;
         for (int c = 0; c < channels; ++c) {
-            const float sum = ((above[a * channels + c] * w0 + above[b * channels + c] * w1) + below[a * channels + c] * w2) +
-                              below[b * channels + c] * w3;
+            const float sum =
+                ((above[a * channels + c] * w0 + above[b * channels + c] * w1) + below[a * channels + c] * w2) +
+                below[b * channels + c] * w3;
             dst[x * channels + c] = sum * inverse;
         }
     }
@@ -35,7 +36,8 @@ void expand(const float* near, const float* far, int64_t coarse_width, const flo
     }
 }
 
-void relax(const float* above, float* row, const float* below, const float* known, int64_t width, int channels, int phase) {
+void relax(const float* above, float* row, const float* below, const float* known, int64_t width, int channels,
+           int phase) {
     for (int64_t x = phase; x < width; x += 2) {
         if (known[x] != 0.0f) continue;
         const int64_t l = max_of<int64_t>(x - 1, 0), r = min_of<int64_t>(x + 1, width - 1);

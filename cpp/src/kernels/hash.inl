@@ -15,7 +15,8 @@ void residual_row(const uint8_t* OG_RESTRICT above, const uint8_t* OG_RESTRICT a
     OG_IVDEP
     for (int64_t i = 0; i < n; ++i) {
         const int16_t around = static_cast<int16_t>(above[i] + below[i] + at[i - 1] + at[i + 1]);
-        out[i] = clamp_to(static_cast<int16_t>(4 * at[i] - around), static_cast<int16_t>(-32), static_cast<int16_t>(32));
+        out[i] =
+            clamp_to(static_cast<int16_t>(4 * at[i] - around), static_cast<int16_t>(-32), static_cast<int16_t>(32));
     }
 }
 

@@ -21,16 +21,16 @@
 #include "kernels/views_kernels.hpp"
 
 //       family  struct
-#define OG_FAMILIES(X) \
-    X(dct, DctKernels) \
-    X(denoise, DenoiseKernels) \
-    X(edge, EdgeKernels) \
-    X(fill, FillKernels) \
-    X(hash, HashKernels) \
-    X(png, PngKernels) \
-    X(purify, PurifyKernels) \
-    X(residual, ResidualKernels) \
-    X(signal, SignalKernels) \
+#define OG_FAMILIES(X)                 \
+    X(dct, DctKernels)                 \
+    X(denoise, DenoiseKernels)         \
+    X(edge, EdgeKernels)               \
+    X(fill, FillKernels)               \
+    X(hash, HashKernels)               \
+    X(png, PngKernels)                 \
+    X(purify, PurifyKernels)           \
+    X(residual, ResidualKernels)       \
+    X(signal, SignalKernels)           \
     X(typographic, TypographicKernels) \
     X(views, ViewsKernels)
 

@@ -34,8 +34,8 @@ void median3_row(const uint8_t* const* rows, uint8_t* OG_RESTRICT dst, int64_t n
     replicate_ends(hi, n, step);
     OG_IVDEP
     for (int64_t i = 0; i < n; ++i) {
-        dst[i] = median9(lo[i], lo[i + step], lo[i + 2 * step], mid[i], mid[i + step], mid[i + 2 * step], hi[i], hi[i + step],
-                         hi[i + 2 * step]);
+        dst[i] = median9(lo[i], lo[i + step], lo[i + 2 * step], mid[i], mid[i + step], mid[i + 2 * step], hi[i],
+                         hi[i + step], hi[i + 2 * step]);
     }
 }
 

@@ -53,7 +53,9 @@ OG_FN uint8_t median25(uint8_t m[5][5]) {
 }
 
 /// What one level of `levels` is worth, in 1/65536.
-OG_FN uint32_t level_scale(int levels) { return static_cast<uint32_t>((255 * 65536 + levels / 2) / levels); }
+OG_FN uint32_t level_scale(int levels) {
+    return static_cast<uint32_t>((255 * 65536 + levels / 2) / levels);
+}
 OG_FN uint8_t keep_levels(uint8_t v, int levels, uint32_t scale) {
     const uint32_t t = static_cast<uint32_t>(v) * static_cast<uint32_t>(levels) + 128u;
     const uint32_t level = (t + (t >> 8)) >> 8;  // / 255, rounded
@@ -61,7 +63,9 @@ OG_FN uint8_t keep_levels(uint8_t v, int levels, uint32_t scale) {
 }
 
 /// `low` = 2^bits - 1, `down` = 8 - bits.
-OG_FN uint8_t repeat_high_bits(uint8_t v, int low, int down) { return static_cast<uint8_t>((v & ~low) | (v >> down & low)); }
+OG_FN uint8_t repeat_high_bits(uint8_t v, int low, int down) {
+    return static_cast<uint8_t>((v & ~low) | (v >> down & low));
+}
 
 }  // namespace
 }  // namespace og

@@ -90,12 +90,7 @@ void pack_low_bits(const uint8_t* OG_RESTRICT src, uint8_t* OG_RESTRICT dst, int
 
 extern const SignalKernels signal_kernels;
 const SignalKernels signal_kernels = {
-    luma_row,
-    residual_row,
-    signed_row,
-    linear_row,
-    add_row,
-    pack_low_bits,
+    luma_row, residual_row, signed_row, linear_row, add_row, pack_low_bits,
 };
 
 }  // namespace OG_ISA

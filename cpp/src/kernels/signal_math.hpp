@@ -6,7 +6,9 @@
 namespace og {
 namespace {
 
-OG_FN uint8_t quarter_luma(int r, int g, int b) { return static_cast<uint8_t>((r + 2 * g + b + 2) >> 2); }
+OG_FN uint8_t quarter_luma(int r, int g, int b) {
+    return static_cast<uint8_t>((r + 2 * g + b + 2) >> 2);
+}
 
 /// Distance of c from the middle interval of its four sorted neighbours.
 OG_FN uint8_t sticks_out(uint8_t c, uint8_t l, uint8_t r, uint8_t u, uint8_t w) {

@@ -53,8 +53,8 @@ OG_FN void sum15(const int32_t* OG_RESTRICT v, int64_t n, int32_t* OG_RESTRICT o
     }
 }
 
-void contrast_row(const int16_t* OG_RESTRICT v, const int32_t* OG_RESTRICT sum, const int32_t* OG_RESTRICT square, int64_t n,
-                  int plane, uint32_t* OG_RESTRICT dst, int32_t* OG_RESTRICT scratch) {
+void contrast_row(const int16_t* OG_RESTRICT v, const int32_t* OG_RESTRICT sum, const int32_t* OG_RESTRICT square,
+                  int64_t n, int plane, uint32_t* OG_RESTRICT dst, int32_t* OG_RESTRICT scratch) {
     int32_t* OG_RESTRICT s1 = scratch;
     int32_t* OG_RESTRICT s2 = scratch + (n + 16);
     int32_t* OG_RESTRICT two = scratch + 2 * (n + 16);
@@ -82,8 +82,8 @@ void pack_row(const uint32_t* OG_RESTRICT src, int64_t n, uint8_t* OG_RESTRICT d
     }
 }
 
-void strip_row(const uint8_t* src, int64_t height, int64_t width, int64_t row_stride, int channels, float x0, float y0, float dx,
-               float dy, float ux, float uy, float vx, float vy, int taps, int64_t n, uint8_t* dst) {
+void strip_row(const uint8_t* src, int64_t height, int64_t width, int64_t row_stride, int channels, float x0, float y0,
+               float dx, float dy, float ux, float uy, float vx, float vy, int taps, int64_t n, uint8_t* dst) {
     const Strip strip{src, height, width, row_stride, channels, x0, y0, dx, dy, ux, uy, vx, vy, taps};
     for (int64_t i = 0; i < n; ++i) dst[i] = strip_sample(strip, i);
 }

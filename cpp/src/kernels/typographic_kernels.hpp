@@ -11,13 +11,14 @@ struct TypographicKernels {
     void (*slide_rows)(const int16_t* in, const int16_t* out, int32_t* sum, int32_t* square, int64_t n);
     /// Local contrast from column sums: value i uses sums i .. i + 14 and becomes byte `plane` of dst[i], byte 0 being v
     /// itself when plane = 1 (the word is then started afresh). scratch: 3 * (n + 16) int32.
-    void (*contrast_row)(const int16_t* v, const int32_t* sum, const int32_t* square, int64_t n, int plane, uint32_t* dst,
-                         int32_t* scratch);
+    void (*contrast_row)(const int16_t* v, const int32_t* sum, const int32_t* square, int64_t n, int plane,
+                         uint32_t* dst, int32_t* scratch);
     /// n 4-byte pixels, 4 to a cell: dst[64 * cell + 0..15].
     void (*pack_row)(const uint32_t* src, int64_t n, uint8_t* dst);
     /// One output row: dst[i] = mean of taps x taps bilinear samples around (x0 + i dx, y0 + i dy), steps along u and v.
-    void (*strip_row)(const uint8_t* src, int64_t height, int64_t width, int64_t row_stride, int channels, float x0, float y0,
-                      float dx, float dy, float ux, float uy, float vx, float vy, int taps, int64_t n, uint8_t* dst);
+    void (*strip_row)(const uint8_t* src, int64_t height, int64_t width, int64_t row_stride, int channels, float x0,
+                      float y0, float dx, float dy, float ux, float uy, float vx, float vy, int taps, int64_t n,
+                      uint8_t* dst);
 };
 
 }  // namespace og

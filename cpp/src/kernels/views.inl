@@ -82,7 +82,8 @@ void resample_rows(const uint8_t* const* rows, uint8_t* const* dst, int64_t widt
     turn_back(result, axis.size * channels, dst);
 }
 
-void resample_columns(const uint8_t* const* rows, const int32_t* weights, int taps, uint8_t* OG_RESTRICT dst, int64_t n) {
+void resample_columns(const uint8_t* const* rows, const int32_t* weights, int taps, uint8_t* OG_RESTRICT dst,
+                      int64_t n) {
     int32_t sum[kBlock];
     for (int64_t start = 0; start < n; start += kBlock) {
         const int count = static_cast<int>(min_of<int64_t>(kBlock, n - start));
@@ -126,7 +127,8 @@ template <int C>
 OG_FN void cubic_row_of(const uint8_t* src, const int32_t* at, const float* w, int64_t width, float* OG_RESTRICT dst) {
     for (int64_t x = 0; x < width; ++x, at += 4, w += 4) {
         for (int c = 0; c < C; ++c) {
-            dst[x * C + c] = cubic(src[at[0] + c], src[at[1] + c], src[at[2] + c], src[at[3] + c], w[0], w[1], w[2], w[3]);
+            dst[x * C + c] =
+                cubic(src[at[0] + c], src[at[1] + c], src[at[2] + c], src[at[3] + c], w[0], w[1], w[2], w[3]);
         }
     }
 }
@@ -202,7 +204,8 @@ void contrast_planes(const uint8_t* src, int channels, int16_t* planes, int64_t 
     memset(planes + 2 * stride, 0, static_cast<size_t>(n) * sizeof(int16_t));
 }
 
-void contrast_sums(const int16_t* add, const int16_t* sub, int32_t* OG_RESTRICT s1, uint32_t* OG_RESTRICT s2, int64_t n) {
+void contrast_sums(const int16_t* add, const int16_t* sub, int32_t* OG_RESTRICT s1, uint32_t* OG_RESTRICT s2,
+                   int64_t n) {
     if (!sub) {
         OG_IVDEP
         for (int64_t i = 0; i < n; ++i) {
@@ -251,7 +254,7 @@ void interleave3(const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* 
 
 extern const ViewsKernels views_kernels;
 const ViewsKernels views_kernels = {
-    resample_rows, resample_columns, lerp_row, lerp_columns,    cubic_row,     cubic_columns, nearest_row,
+    resample_rows, resample_columns, lerp_row,        lerp_columns,  cubic_row,    cubic_columns, nearest_row,
     composite_row, luma_row,         contrast_planes, contrast_sums, contrast_row, interleave3,
 };
 

@@ -25,16 +25,17 @@ struct Axis {
 struct ViewsKernels {
     /// Filters kLanes rows along x. `turned`: (width + 2 * kTapGroup) * channels * kLanes bytes, `result`: axis.size *
     /// channels * kLanes bytes. The caller repeats a row where fewer than kLanes are left.
-    void (*resample_rows)(const uint8_t* const* rows, uint8_t* const* dst, int64_t width, int channels, const Axis& axis,
-                          uint8_t* turned, uint8_t* result);
+    void (*resample_rows)(const uint8_t* const* rows, uint8_t* const* dst, int64_t width, int channels,
+                          const Axis& axis, uint8_t* turned, uint8_t* result);
     /// dst[i] = weighted sum over `taps` rows (a multiple of kTapGroup).
     void (*resample_columns)(const uint8_t* const* rows, const int32_t* weights, int taps, uint8_t* dst, int64_t n);
     /// dst[x, c] = src[first[x], c] for the two-sample kernels: a + (b - a) * t.
-    void (*lerp_row)(const uint8_t* src, const int32_t* a, const int32_t* b, const float* t, int64_t width, int channels,
-                     float* dst);
+    void (*lerp_row)(const uint8_t* src, const int32_t* a, const int32_t* b, const float* t, int64_t width,
+                     int channels, float* dst);
     void (*lerp_columns)(const float* a, const float* b, float t, float bias, uint8_t* dst, int64_t n);
     /// Four samples: positions and weights of output x at [4 * x].
-    void (*cubic_row)(const uint8_t* src, const int32_t* at, const float* weights, int64_t width, int channels, float* dst);
+    void (*cubic_row)(const uint8_t* src, const int32_t* at, const float* weights, int64_t width, int channels,
+                      float* dst);
     void (*cubic_columns)(const float* const* rows, const float* weights, uint8_t* dst, int64_t n);
     void (*nearest_row)(const uint8_t* src, const int32_t* at, int64_t width, int channels, uint8_t* dst);
     void (*composite_row)(const uint8_t* rgb, const uint8_t* alpha, const uint8_t* background, uint8_t* dst, int64_t n);
