@@ -151,7 +151,7 @@ def buried(detector: TextDetector, rows: list[texts.Row], count: int = 300, seed
     }
 
 
-def tokenizer_differences(count: int, seed: int = 1) -> dict[str, int]:
+def tokenizer_differences(count: int, data: str | None, seed: int = 1) -> dict[str, int]:
     """Compare the native tokenizer with the reference on random mixtures of scripts and on real rows."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "training" / "text_encoder"))
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -176,7 +176,7 @@ def tokenizer_differences(count: int, seed: int = 1) -> dict[str, int]:
         (0x10000, 0x1FFFF),
         (0x20000, 0x10FFFF),
     ]
-    rows = [r["text"][:2000] for r in texts.load(texts.data_dir())]
+    rows = [r["text"][:2000] for r in texts.load(texts.data_dir(data))]
     different = 0
     for i in range(count):
         if i % 2:
@@ -322,7 +322,7 @@ def main() -> None:
         return
     if args.unicode_only:
         result = json.loads(out.read_text())
-        result["tokenizer"] = tokenizer_differences(args.strings)
+        result["tokenizer"] = tokenizer_differences(args.strings, args.data)
         result["normaliser"] = normaliser(args.random)
         out.write_text(json.dumps(result, indent=1) + "\n")
         print(json.dumps({k: result[k] for k in ("tokenizer", "normaliser")}, indent=1))

@@ -372,6 +372,10 @@ def test_the_vllm_connector(guard: Guard, monkeypatch: pytest.MonkeyPatch, home:
             connector.fetch_image(address)
     with pytest.raises(UnsupportedInput, match="videos"):
         connector.fetch_video("https://example.org/a.mp4")
+    with pytest.raises(UnsupportedInput, match="embeddings"):  # a picture that nobody can look at
+        connector.fetch_image_embedding("AAAA")
+    with pytest.raises(UnsupportedInput, match="video_embeds"):
+        asyncio.run(connector.fetch_video_embedding_async("AAAA"))
 
 
 # ---------------------------------------------------------------------- LangChain

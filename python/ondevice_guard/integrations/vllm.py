@@ -4,7 +4,8 @@
     vllm.register(guard)            # before the engine starts; then VLLM_MEDIA_CONNECTOR=ondevice_guard
 
 The address that vLLM is asked for is replaced by the safe picture inline, so vLLM itself fetches nothing. Videos are
-refused unless the policy's `allow_parts` holds `"video_url"`. Texts do not pass a connector: put the proxy in front of
+refused unless the policy's `allow_parts` holds `"video_url"`, embeddings in place of pictures unless it holds
+`"image_embeds"` or `"video_embeds"`: nobody can see what they show. Texts do not pass a connector: put the proxy in front of
 the server, or judge messages before they are sent.
 """
 
@@ -39,12 +40,28 @@ def register(guard: Guard) -> type:
             return await super().fetch_image_async(safe, *args, **options)
 
         def fetch_video(self, video_url: str, *args: Any, **options: Any) -> Any:
-            _refuse_video(guard)
+            _require(guard, "video_url")
             return super().fetch_video(video_url, *args, **options)
 
         async def fetch_video_async(self, video_url: str, *args: Any, **options: Any) -> Any:
-            _refuse_video(guard)
+            _require(guard, "video_url")
             return await super().fetch_video_async(video_url, *args, **options)
+
+        def fetch_image_embedding(self, *args: Any, **options: Any) -> Any:
+            _require(guard, "image_embeds")
+            return super().fetch_image_embedding(*args, **options)
+
+        async def fetch_image_embedding_async(self, *args: Any, **options: Any) -> Any:
+            _require(guard, "image_embeds")
+            return await super().fetch_image_embedding_async(*args, **options)
+
+        def fetch_video_embedding(self, *args: Any, **options: Any) -> Any:
+            _require(guard, "video_embeds")
+            return super().fetch_video_embedding(*args, **options)
+
+        async def fetch_video_embedding_async(self, *args: Any, **options: Any) -> Any:
+            _require(guard, "video_embeds")
+            return await super().fetch_video_embedding_async(*args, **options)
 
     MEDIA_CONNECTOR_REGISTRY.register(NAME)(GuardedConnector)
     return GuardedConnector
@@ -56,6 +73,8 @@ def _safe(guard: Guard, url: str) -> str:
     return str(verdict.messages[0]["content"][0]["image_url"]["url"])
 
 
-def _refuse_video(guard: Guard) -> None:
-    if "video_url" not in guard.policy.allow_parts:
-        raise UnsupportedInput("videos are not judged: send frames as images, or put 'video_url' into allow_parts")
+def _require(guard: Guard, part: str) -> None:
+    if part not in guard.policy.allow_parts:
+        raise UnsupportedInput(
+            f"videos and embeddings are not judged: send frames or pictures as images, or put {part!r} into allow_parts"
+        )
