@@ -8,13 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "capi/runtime.hpp"
+#include "capi/guard.hpp"
 #include "ondevice_guard/backend.hpp"
 #include "ondevice_guard/container.hpp"
 #include "ondevice_guard/image.hpp"
 #include "ondevice_guard/ondevice_guard.h"
 #include "ondevice_guard/purify.hpp"
-#include "ondevice_guard/structural.hpp"
 #include "ondevice_guard/text.hpp"
 #include "ondevice_guard/views.hpp"
 
@@ -23,11 +22,11 @@ using og::Context;
 using og::Error;
 using og::ImageView;
 using og::MutableImageView;
-namespace st = og::structural;
+namespace ca = og::capi;
 
 struct og_context {
-    Context run;
-    st::Policy policy;
+    ca::Guard guard;
+    std::vector<ca::Finding> findings;  // of the last verdict
     std::string message;
     std::string backend;
 };
@@ -139,31 +138,43 @@ MutableImageView target(uint8_t* out, int64_t height, int64_t width, int channel
     return v;
 }
 
-og_verdict verdict_of(const st::Result& result) {
-    og_verdict v{};
-    v.size = sizeof v;
-    v.decision = static_cast<int32_t>(result.decision);
-    for (const st::Finding& f : result.findings) {
-        og_finding& to = v.findings[v.count++];
-        to.kind = static_cast<int32_t>(f.kind);
-        to.action = static_cast<int32_t>(f.action);
-        to.counts = f.counts;
-        to.score = f.score;
-        to.threshold = f.threshold;
-        std::strncpy(to.why, f.why.c_str(), sizeof to.why - 1);
+/// Judges; fills in the verdict, the context's findings and, for a block, its message.
+ca::Outcome judged(og_context* context, const ca::Input& input, og_verdict* verdict) {
+    std::array<double, ca::kKinds> scores;
+    context->findings.clear();
+    std::vector<ca::Finding> findings;
+    ca::Outcome outcome = context->guard.judge(input, findings, scores);
+    context->findings = std::move(findings);
+    if (verdict) {
+        og_verdict v = og_verdict_init();
+        v.decision = outcome.decision;
+        v.count = static_cast<int32_t>(context->findings.size());
+        std::copy(scores.begin(), scores.end(), v.scores);
+        given(verdict, v, "verdict");
     }
-    return v;
+    if (outcome.decision == OG_BLOCK_DECISION) context->message = outcome.reason;
+    return outcome;
 }
 
-st::Result judged(og_context* context, const ImageView& v, og_verdict* verdict) {
-    const st::Result result = st::check(v, context->policy, context->run);
-    if (verdict) given(verdict, verdict_of(result), "verdict");
-    if (result.decision == st::Decision::block) {
-        for (const st::Finding& f : result.findings) {
-            if (f.counts && f.action == st::Action::block) context->message = f.why;
-        }
+og_status judge(og_context* context, const ca::Input& input, og_verdict* verdict, uint8_t* out, int64_t row_stride) {
+    MutableImageView to;
+    if (out) {
+        require(input.image != nullptr, "out: there is no picture to sanitize");
+        to = target(out, input.image->height, input.image->width, 3, row_stride);
     }
-    return result;
+    const ca::Outcome outcome = judged(context, input, verdict);
+    if (!out) return OG_OK;
+    if (outcome.decision == OG_BLOCK_DECISION) return OG_BLOCKED;
+    context->guard.sanitize(outcome, to);
+    return OG_OK;
+}
+
+void copy_text(char* to, size_t size, const std::string& text) {
+    size_t n = std::min(size - 1, text.size());
+    while (n < text.size() && n > 0 && (static_cast<unsigned char>(text[n]) & 0xc0) == 0x80)
+        --n;  // no half of a character
+    std::memcpy(to, text.data(), n);
+    to[n] = 0;
 }
 
 /// Parameters of a filter by name; what nobody took was not asked for.
@@ -203,32 +214,6 @@ class Parameters {
   private:
     std::map<std::string, double> values_;
 };
-
-/// Well-formed UTF-8 as code points; every byte that is not part of any becomes U+FFFD.
-std::u32string decoded(const char* text, size_t bytes) {
-    std::u32string out;
-    const auto* p = reinterpret_cast<const unsigned char*>(text);
-    for (size_t i = 0; i < bytes;) {
-        const unsigned char lead = p[i];
-        const int more = lead < 0x80                   ? 0
-                         : lead >= 0xc2 && lead < 0xe0 ? 1
-                         : (lead & 0xf0) == 0xe0       ? 2
-                         : lead >= 0xf0 && lead < 0xf5 ? 3
-                                                       : -1;
-        char32_t value = more <= 0 ? lead : lead & (0x3f >> more);
-        bool good = more >= 0 && i + static_cast<size_t>(more) < bytes;
-        for (int k = 1; good && k <= more; ++k) {
-            good = (p[i + static_cast<size_t>(k)] & 0xc0) == 0x80;
-            value = value << 6 | (p[i + static_cast<size_t>(k)] & 0x3f);
-        }
-        // overlong forms, surrogates and values beyond Unicode
-        if (more == 2 && (value < 0x800 || (value >= 0xd800 && value < 0xe000))) good = false;
-        if (more == 3 && (value < 0x10000 || value > 0x10ffff)) good = false;
-        out.push_back(good ? value : char32_t{0xfffd});
-        i += good ? static_cast<size_t>(more) + 1 : 1;
-    }
-    return out;
-}
 
 }  // namespace
 
@@ -271,9 +256,9 @@ og_options og_options_default(void) {
     o.policy = OG_POLICY_BALANCED;
     for (double& t : o.thresholds) t = -1.0;
     for (uint8_t& c : o.background) c = 255;
-    const st::Policy policy;
-    o.max_side = policy.side;
-    o.max_pixels = policy.pixels;
+    const og::container::Limits limits;
+    o.max_side = limits.side;
+    o.max_pixels = static_cast<int64_t>(limits.pixels);
     return o;
 }
 
@@ -286,27 +271,19 @@ og_status og_open(const og_options* options, og_context** context) {
         const og_options o = options ? taken(options, og_options_default(), "options") : og_options_default();
         require(o.threads >= 0 && o.threads <= 256, "threads: must be from 0 to 256");
         require(o.max_side >= 1 && o.max_pixels >= 1, "max_side, max_pixels: must be positive");
-        switch (o.policy) {
-            case OG_POLICY_PERMISSIVE:
-                made->policy = st::Policy::permissive();
-                break;
-            case OG_POLICY_BALANCED:
-                made->policy = st::Policy::balanced();
-                break;
-            case OG_POLICY_STRICT:
-                made->policy = st::Policy::strict();
-                break;
-            default:
-                throw Error(Code::unsupported, "policy: is none of og_policy");
-        }
-        for (size_t k = 0; k < st::kKinds; ++k) {
+        const char* const names[] = {"permissive", "balanced", "strict"};
+        require(o.policy >= OG_POLICY_PERMISSIVE && o.policy <= OG_POLICY_STRICT, "policy: is none of og_policy");
+        ca::Policy& policy = made->guard.policy;
+        policy = ca::Policy::named(names[o.policy]);
+        for (size_t k = 0; k < ca::kKinds; ++k) {
             require(o.thresholds[k] <= 1.0, "thresholds: must be at most 1");  // false for NaN, too
-            if (o.thresholds[k] >= 0.0) made->policy.thresholds[k] = o.thresholds[k];
+            if (o.thresholds[k] >= 0.0) policy.thresholds[k] = o.thresholds[k];
         }
-        std::copy(o.background, o.background + 3, made->policy.background.begin());
-        made->policy.side = o.max_side;
-        made->policy.pixels = o.max_pixels;
-        made->run.threads = o.threads;
+        std::copy(o.background, o.background + 3, policy.background.begin());
+        policy.limits.side = static_cast<uint32_t>(std::min<int64_t>(o.max_side, UINT32_MAX));
+        policy.limits.pixels = static_cast<uint64_t>(o.max_pixels);
+        made->guard.seed = o.seed;
+        made->guard.run.threads = o.threads;
         made->backend = og::backend::active();
         return OG_OK;
     });
@@ -328,8 +305,8 @@ const char* og_backend(const og_context* context) {
 
 og_status og_set_parallel_for(og_context* context, og_parallel_for loop, void* host) {
     return guarded(context, [&] {
-        context->run.host_for = loop;
-        context->run.host = host;
+        context->guard.run.host_for = loop;
+        context->guard.run.host = host;
         return OG_OK;
     });
 }
@@ -344,28 +321,118 @@ og_image og_image_packed(const void* data, int64_t height, int64_t width, int32_
     return i;
 }
 
+const char* og_kind_name(int32_t kind) {
+    return ca::kind_name(kind);
+}
+
+og_status og_configure(og_context* context, const char* toml, size_t bytes) {
+    return guarded(context, [&] {
+        require(toml || bytes == 0, "toml: is null");
+        context->guard.policy.read(std::string_view(toml, bytes));
+        return OG_OK;
+    });
+}
+
+og_status og_load(og_context* context, og_runtime* runtime, const char* models) {
+    return guarded(context, [&] {
+        require(models != nullptr, "models: is null");
+        context->guard.load(models, runtime ? &runtime->inner : nullptr);
+        return OG_OK;
+    });
+}
+
 og_verdict og_verdict_init(void) {
     og_verdict v{};
     v.size = sizeof v;
+    for (double& score : v.scores) score = -1.0;
     return v;
+}
+
+og_input og_input_init(void) {
+    og_input i{};
+    i.size = sizeof i;
+    return i;
+}
+
+og_finding og_finding_init(void) {
+    og_finding f{};
+    f.size = sizeof f;
+    return f;
 }
 
 og_status og_check(og_context* context, const og_image* image, og_verdict* verdict) {
     return guarded(context, [&] {
         require(verdict != nullptr, "verdict: is null");
-        judged(context, view_of(image), verdict);
-        return OG_OK;
+        const ImageView v = view_of(image);
+        ca::Input input;
+        input.image = &v;
+        return judge(context, input, verdict, nullptr, 0);
     });
 }
 
 og_status og_sanitize(og_context* context, const og_image* image, og_verdict* verdict, uint8_t* out,
                       int64_t row_stride) {
     return guarded(context, [&] {
+        require(out != nullptr, "out: is null");
         const ImageView v = view_of(image);
-        const MutableImageView to = target(out, v.height, v.width, 3, row_stride);
-        const st::Result result = judged(context, v, verdict);
-        if (result.decision == st::Decision::block) return OG_BLOCKED;
-        st::sanitize(v, result, context->policy, to, context->run);
+        ca::Input input;
+        input.image = &v;
+        return judge(context, input, verdict, out, row_stride);
+    });
+}
+
+og_status og_judge(og_context* context, const og_input* input, og_verdict* verdict, uint8_t* out, int64_t row_stride) {
+    return guarded(context, [&] {
+        const og_input theirs = taken(input, og_input_init(), "input");
+        require(verdict || out, "verdict, out: are both null");
+        require(theirs.image || theirs.file || theirs.text, "input: holds nothing to judge");
+        ca::Input ours;
+        ImageView v;
+        if (theirs.image) {
+            v = view_of(theirs.image);
+            ours.image = &v;
+        }
+        ours.file = static_cast<const uint8_t*>(theirs.file), ours.file_bytes = theirs.file_bytes;
+        ours.claimed = theirs.claimed ? theirs.claimed : "";
+        ours.text = theirs.text, ours.text_bytes = theirs.text_bytes;
+        return judge(context, ours, verdict, out, row_stride);
+    });
+}
+
+og_status og_finding_at(og_context* context, int32_t index, og_finding* finding) {
+    return guarded(context, [&] {
+        require(index >= 0 && static_cast<size_t>(index) < context->findings.size(), "index: there is no such finding");
+        const ca::Finding& from = context->findings[static_cast<size_t>(index)];
+        og_finding f = og_finding_init();
+        f.kind = from.kind, f.action = from.action, f.counts = from.counts;
+        f.regions = static_cast<int32_t>(from.regions.size());
+        f.score = from.score, f.threshold = from.threshold, f.begin = from.begin, f.end = from.end;
+        copy_text(f.view, sizeof f.view, from.view);
+        copy_text(f.detector, sizeof f.detector, from.detector);
+        copy_text(f.why, sizeof f.why, from.why);
+        given(finding, f, "finding");
+        return OG_OK;
+    });
+}
+
+og_status og_regions(og_context* context, int32_t index, double* quads, size_t capacity) {
+    return guarded(context, [&] {
+        require(index >= 0 && static_cast<size_t>(index) < context->findings.size(), "index: there is no such finding");
+        require(quads || capacity == 0, "quads: is null");
+        const auto& regions = context->findings[static_cast<size_t>(index)].regions;
+        for (size_t i = 0; i < std::min(capacity, regions.size()); ++i)
+            std::copy(regions[i].begin(), regions[i].end(), quads + 8 * i);
+        return OG_OK;
+    });
+}
+
+og_status og_purify(og_context* context, const og_image* image, const char* preset, int32_t full, uint8_t* out,
+                    int64_t row_stride) {
+    return guarded(context, [&] {
+        require(preset != nullptr, "preset: is null");
+        const ImageView in = view_of(image);
+        ca::purify(in, target(out, in.height, in.width, in.channels, row_stride), preset, full != 0,
+                   context->guard.seed, context->guard.run);
         return OG_OK;
     });
 }
@@ -377,7 +444,7 @@ og_status og_filter(og_context* context, const og_image* image, const char* name
         const ImageView in = view_of(image);
         const std::string filter = name;
         Parameters p(parameters, count);
-        const Context& run = context->run;
+        const Context& run = context->guard.run;
         const int channels = filter == "local_contrast" ? 3 : filter == "luma" ? 1 : in.channels;
         const MutableImageView to = target(out, in.height, in.width, channels, row_stride);
         // Parameters are read before `done` complains about those that are left, and only then does anything run.
@@ -453,7 +520,7 @@ og_status og_resize(og_context* context, const og_image* image, const char* kern
         require(kernel != nullptr, "kernel: is null");
         const ImageView in = view_of(image);
         og::resize(in, target(out, height, width, in.channels, row_stride), og::resampler_of(kernel, antialias != 0),
-                   context->run);
+                   context->guard.run);
         return OG_OK;
     });
 }
@@ -468,7 +535,7 @@ og_status og_composite(og_context* context, const og_image* image, const uint8_t
         rgb.channels = 3;
         alpha.channels = 1;
         alpha.data = in.data + 3;
-        og::composite(rgb, alpha, background, target(out, in.height, in.width, 3, row_stride), context->run);
+        og::composite(rgb, alpha, background, target(out, in.height, in.width, 3, row_stride), context->guard.run);
         return OG_OK;
     });
 }
@@ -565,13 +632,13 @@ og_status og_text_score(og_context* context, const og_text_model* model, const c
     return guarded(context, [&] {
         require(model != nullptr, "model: is null");
         require(text || bytes == 0, "text: is null");
-        const og::text::Normal normal = og::text::normalize(decoded(text, bytes));
+        const og::text::Normal normal = og::text::normalize(ca::decoded(text, bytes));
         double best[og::text::kClasses] = {};
         const auto read = [&](const std::u32string& part) {
             const auto logits = model->linear.score(part).logits;
             for (size_t k = 0; k < og::text::kClasses; ++k) {
                 const double z = model->calibration[k][0] * static_cast<double>(logits[k]) + model->calibration[k][1];
-                best[k] = std::max(best[k], z >= 0 ? 1 / (1 + std::exp(-z)) : std::exp(z) / (1 + std::exp(z)));
+                best[k] = std::max(best[k], ca::sigmoid(z));
             }
         };
         read(normal.text);

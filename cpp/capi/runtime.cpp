@@ -41,6 +41,9 @@ enum Place {
     kCreateSessionOptions = 10,
     kSetIntraOpNumThreads = 24,
     kSetInterOpNumThreads = 25,
+    kSessionGetInputCount = 30,
+    kSessionGetInputName = 36,
+    kSessionGetOutputName = 37,
     kCreateTensorWithData = 49,
     kGetTensorMutableData = 51,
     kGetTensorElementType = 60,
@@ -48,6 +51,8 @@ enum Place {
     kGetDimensions = 62,
     kGetTensorTypeAndShape = 65,
     kCreateCpuMemoryInfo = 69,
+    kAllocatorFree = 76,
+    kGetAllocatorWithDefaultOptions = 78,
     kReleaseEnv = 92,
     kReleaseStatus = 93,
     kReleaseMemoryInfo = 94,
@@ -55,6 +60,7 @@ enum Place {
     kReleaseValue = 96,
     kReleaseTensorTypeAndShapeInfo = 99,
     kReleaseSessionOptions = 100,
+    kAddSessionConfigEntry = 130,
 };
 
 constexpr uint32_t kApiVersion = 17;
@@ -164,9 +170,66 @@ Model::Model(const Runtime& runtime, const void* onnx, size_t bytes, int threads
     r.check(r.function<Handle*>(kCreateSessionOptions)(&options.object), Code::model, "model");
     r.check(r.function<Handle, int>(kSetIntraOpNumThreads)(options.object, threads), Code::model, "model");
     r.check(r.function<Handle, int>(kSetInterOpNumThreads)(options.object, 1), Code::model, "model");
+    // Threads that wait by spinning would take the host's CPU for 30 ms after each run.
+    for (const char* key : {"session.intra_op.allow_spinning", "session.inter_op.allow_spinning"}) {
+        r.check(r.function<Handle, const char*, const char*>(kAddSessionConfigEntry)(options.object, key, "0"),
+                Code::model, "model");
+    }
     r.check(r.function<Handle, const void*, size_t, Handle, Handle*>(kCreateSessionFromArray)(
                 r.environment, onnx, bytes, options.object, &parts_->session),
             Code::model, "model");
+}
+
+const float* Model::Answer::floats() const {
+    if (type != OG_FLOAT32) throw Error(Code::model, "the network's answer is not float32");
+    return reinterpret_cast<const float*>(bytes.data());
+}
+
+size_t Model::Answer::count() const {
+    return bytes.size() / width_of(type);
+}
+
+Model::Answer Model::run(int type, const std::vector<int64_t>& shape, const void* data, size_t bytes,
+                         const std::string& output) const {
+    const Runtime::Parts& r = *parts_->runtime;
+    Handle allocator = nullptr;
+    r.check(r.function<Handle*>(kGetAllocatorWithDefaultOptions)(&allocator), Code::model, "model");
+    const auto name = [&](Place place) {
+        char* text = nullptr;
+        r.check(r.function<Handle, size_t, Handle, char**>(place)(parts_->session, 0, allocator, &text), Code::model,
+                "model");
+        const std::string copy = text;
+        r.check(r.function<Handle, void*>(kAllocatorFree)(allocator, text), Code::model, "model");
+        return copy;
+    };
+    size_t inputs = 0;
+    r.check(r.function<Handle, size_t*>(kSessionGetInputCount)(parts_->session, &inputs), Code::model, "model");
+    if (inputs != 1) throw Error(Code::model, "the network has more than one input");
+    const std::string from = name(kSessionGetInputName), to = output.empty() ? name(kSessionGetOutputName) : output;
+    Owned in(r, kReleaseValue), out(r, kReleaseValue), facts(r, kReleaseTensorTypeAndShapeInfo);
+    r.check(r.function<Handle, void*, size_t, const int64_t*, size_t, int, Handle*>(kCreateTensorWithData)(
+                r.memory, const_cast<void*>(data), bytes, shape.data(), shape.size(), type, &in.object),
+            Code::model, "input of the network");
+    const char *from_name = from.c_str(), *to_name = to.c_str();
+    r.check(r.function<Handle, Handle, const char* const*, const Handle*, size_t, const char* const*, size_t, Handle*>(
+                kRun)(parts_->session, nullptr, &from_name, &in.object, 1, &to_name, 1, &out.object),
+            Code::model, "running the network");
+    r.check(r.function<Handle, Handle*>(kGetTensorTypeAndShape)(out.object, &facts.object), Code::model,
+            "output of the network");
+    Answer answer;
+    size_t dimensions = 0;
+    r.check(r.function<Handle, int*>(kGetTensorElementType)(facts.object, &answer.type), Code::model, to_name);
+    r.check(r.function<Handle, size_t*>(kGetDimensionsCount)(facts.object, &dimensions), Code::model, to_name);
+    answer.shape.resize(dimensions);
+    r.check(r.function<Handle, int64_t*, size_t>(kGetDimensions)(facts.object, answer.shape.data(), dimensions),
+            Code::model, to_name);
+    size_t size = width_of(answer.type);
+    if (size == 0) throw Error(Code::model, "the network's answer is of a type that is not read");
+    for (const int64_t d : answer.shape) size *= static_cast<size_t>(d);
+    void* result = nullptr;
+    r.check(r.function<Handle, void**>(kGetTensorMutableData)(out.object, &result), Code::model, to_name);
+    answer.bytes.assign(static_cast<uint8_t*>(result), static_cast<uint8_t*>(result) + size);
+    return answer;
 }
 
 void Model::run(const og_tensor* inputs, size_t input_count, og_tensor* outputs, size_t output_count) {

@@ -4,7 +4,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "ondevice_guard/ondevice_guard.h"
 
@@ -28,6 +31,19 @@ class Model {
     /// Throws `Code::model` when the bytes are no network the library accepts.
     Model(const Runtime& runtime, const void* onnx, size_t bytes, int threads);
     void run(const og_tensor* inputs, size_t input_count, og_tensor* outputs, size_t output_count);
+
+    /// What one run of a network with one input answers.
+    struct Answer {
+        int type = 0;  ///< og_type
+        std::vector<int64_t> shape;
+        std::vector<uint8_t> bytes;
+        /// The numbers of a float32 answer; throws `Code::model` for another type.
+        const float* floats() const;
+        size_t count() const;
+    };
+    /// Runs the network on its one input. `output` names what to compute; empty: the first output.
+    Answer run(int type, const std::vector<int64_t>& shape, const void* data, size_t bytes,
+               const std::string& output = {}) const;
 
   private:
     struct Parts;

@@ -19,14 +19,12 @@ namespace og {
 // The C library reaches neither of these families' front functions, and must not carry their kernels.
 #define OG_AT_hash(table) nullptr
 #define OG_AT_png(table) nullptr
-#define OG_AT_residual(table) nullptr
-#define OG_AT_typographic(table) nullptr
 #else
 #define OG_AT_hash(table) &table
 #define OG_AT_png(table) &table
+#endif
 #define OG_AT_residual(table) &table
 #define OG_AT_typographic(table) &table
-#endif
 #define OG_AT_dct(table) &table
 #define OG_AT_denoise(table) &table
 #define OG_AT_edge(table) &table

@@ -28,10 +28,6 @@ struct Range {
 struct Single {
     uint32_t code, to;
 };
-struct Entry {
-    const char* text;
-    int cost;
-};
 #include "text_tables.inc"
 
 template <size_t N>
@@ -95,7 +91,13 @@ bool space(char32_t c) {
 const std::unordered_map<std::string_view, int>& lexicon() {
     static const auto* words = [] {
         auto* map = new std::unordered_map<std::string_view, int>;
-        for (const Entry& w : kWords) map->emplace(w.text, w.cost);
+        // One string, since a pointer for each word would cost 40 bytes more in a shared library.
+        std::string_view rest(kWords);
+        for (const uint8_t cost : kWordCosts) {
+            const size_t end = std::min(rest.find(' '), rest.size());
+            map->emplace(rest.substr(0, end), cost);
+            rest.remove_prefix(std::min(end + 1, rest.size()));
+        }
         return map;
     }();
     return *words;
@@ -849,6 +851,10 @@ const char* name(Trick trick) {
     static constexpr const char* names[] = {"invisible", "tags",   "selectors", "bidi",     "homoglyph", "base64",
                                             "hex",       "escape", "rot13",     "reversed", "leet",      "spacing"};
     return names[static_cast<int>(trick)];
+}
+
+bool is_letter(char32_t c) {
+    return letter(c);
 }
 
 Normal normalize(std::u32string_view source) {

@@ -82,17 +82,17 @@ static int parse(const unsigned char* data, size_t size, og_image* image) {
     return 1;
 }
 
-static const char* const kinds[] = {"scaling", "alpha_divergence", "metadata_text"};
 static const char* const decisions[] = {"allow", "sanitized", "block"};
 
-static int report(const og_verdict* verdict) {
+static int report(og_context* guard, const og_verdict* verdict) {
     int32_t i;
     int counted = 0;
     printf("%s\n", decisions[verdict->decision]);
     for (i = 0; i < verdict->count; ++i) {
-        const og_finding* f = &verdict->findings[i];
-        printf("  %-16s %.6f%s  %s\n", kinds[f->kind], f->score, f->counts ? " counts" : "", f->why);
-        counted += f->counts;
+        og_finding f = og_finding_init();
+        if (og_finding_at(guard, i, &f) != OG_OK) continue;
+        printf("  %-16s %.6f%s  %s\n", og_kind_name(f.kind), f.score, f.counts ? " counts" : "", f.why);
+        counted += f.counts;
     }
     return counted;
 }
@@ -127,7 +127,7 @@ static int picture(og_context* guard, const og_image* image, const char* target)
         free(safe);
         return 3;
     }
-    counted = report(&verdict);
+    counted = report(guard, &verdict);
     if (status == OG_BLOCKED || verdict.decision == OG_BLOCK_DECISION) {
         free(safe);
         return 4;

@@ -15,6 +15,7 @@ import collections
 import math
 import re
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable
 
@@ -196,7 +197,10 @@ def main() -> None:
         ]
     ][:2000]
     total = sum(count[w] for w in words)
-    emit("Entry", "kWords", [f'{{"{w}",{round(-8 * math.log2(count[w] / total))}}}' for w in sorted(words)], 8)
+    lines = textwrap.wrap(" ".join(sorted(words)), 150)
+    print("constexpr char kWords[] =")
+    print("\n".join(f'  "{line} "' for line in lines[:-1]) + f'\n  "{lines[-1]}";')
+    emit("uint8_t", "kWordCosts", [str(round(-8 * math.log2(count[w] / total))) for w in sorted(words)], 32)
     print(f"{len(words)} words", file=sys.stderr)
 
 

@@ -18,13 +18,14 @@
  * not to a context: the instruction set (chosen at the first call, ONDEVICE_GUARD_BACKEND overrides) and a pool of sleeping
  * threads, which og_set_parallel_for replaces by your own.
  *
- * What the verdicts cover. og_check and og_sanitize judge by structure: image-scaling grids, pictures hidden in alpha, text in
- * the lowest bits. That is `Guard(policy={"detectors": ["structural"]})` of the Python package, score for score. The detectors
- * that read text in pictures, see perturbations or judge content live in the Python package; og_runtime_open and og_model_run
- * run their networks, not the code around them. docs/c-api.md says what is missing.
+ * What the verdicts cover. A context that was opened judges pictures by structure: image-scaling grids, pictures hidden in alpha,
+ * text in the lowest bits. og_load adds what the policy names: writing in the picture, perturbations, unsafe content, text. Then a
+ * verdict is that of the Python package's Guard.check, decision for decision, scores to 1e-6, pixels exactly; docs/c-api.md names
+ * what is left out (thumbnails, delegation, answers).
  *
  * Encoded bytes: decoding is the host's. og_walk checks every length and dimension of a PNG, JPEG, WebP, GIF, BMP (TIFF, AVIF
- * on request) against the bytes that are there, before anything is allocated; decode only what it accepts.
+ * on request) against the bytes that are there, before anything is allocated; decode only what it accepts. og_judge takes the
+ * bytes beside the pixels and judges what they carry.
  */
 #ifndef ONDEVICE_GUARD_H
 #define ONDEVICE_GUARD_H
@@ -77,8 +78,37 @@ typedef struct og_context og_context;
 
 typedef enum og_policy { OG_POLICY_PERMISSIVE = 0, OG_POLICY_BALANCED = 1, OG_POLICY_STRICT = 2 } og_policy;
 
-/* Kinds of findings; the numbers never change. */
-typedef enum og_kind { OG_SCALING = 0, OG_ALPHA_DIVERGENCE = 1, OG_METADATA_TEXT = 2, OG_KINDS = 3 } og_kind;
+/* Kinds of findings; the numbers never change. The last four need more than one request and are never found here; policy files
+ * name them. */
+typedef enum og_kind {
+    OG_SCALING = 0,
+    OG_ALPHA_DIVERGENCE = 1,
+    OG_METADATA_TEXT = 2,
+    OG_MALFORMED = 3,
+    OG_TYPE_MISMATCH = 4,
+    OG_TRAILING_DATA = 5,
+    OG_THUMBNAIL_MISMATCH = 6, /* needs a decoder: not found here */
+    OG_EXTRA_FRAMES = 7,
+    OG_ADVERSARIAL = 8,
+    OG_TYPOGRAPHIC = 9, /* writing that gives orders */
+    OG_OVERLAY_TEXT = 10,
+    OG_HIDDEN_TEXT = 11,
+    OG_QR_CODE = 12,
+    OG_UNSAFE_CONTENT = 13,
+    OG_INJECTION = 14,
+    OG_JAILBREAK = 15,
+    OG_HARMFUL = 16,
+    OG_OBFUSCATION = 17,
+    OG_DELEGATION = 18, /* text that leaves its request to a picture: not found here */
+    OG_SPLIT_PAYLOAD = 19,
+    OG_HARMFUL_RESPONSE = 20,
+    OG_CANARY_LEAK = 21,
+    OG_UNREQUESTED_ACTION = 22,
+    OG_KINDS = 23
+} og_kind;
+
+/* "scaling", "alpha_divergence", …; "" for what is no kind. */
+OG_API const char* og_kind_name(int32_t kind);
 
 typedef enum og_action { OG_IGNORE = 0, OG_FLAG = 1, OG_SANITIZE = 2, OG_BLOCK = 3 } og_action;
 
@@ -86,18 +116,24 @@ typedef struct og_options {
     size_t size;
     int32_t threads;            /* 0: every CPU of this process; 1: the calling thread alone */
     int32_t policy;             /* og_policy */
-    double thresholds[3];       /* by og_kind; negative: the policy's own (0.5) */
-    uint8_t background[4];      /* R, G, B under transparent pixels; the fourth is ignored */
+    uint64_t seed;              /* of the "randomized" purification */
     int64_t max_side;           /* pixels */
     int64_t max_pixels;
+    uint8_t background[4];      /* R, G, B under transparent pixels; the fourth is ignored */
+    uint32_t reserved;
+    double thresholds[32];      /* by og_kind; negative: the policy's own */
 } og_options;
 
-/* balanced, one thread, white, 32,768 pixels on a side, 40 million in all */
+/* balanced, one thread, seed 0, white, 32,768 pixels on a side, 40 million in all */
 OG_API og_options og_options_default(void);
 
 /* Makes a context. On failure *context is null. Null options mean the defaults. */
 OG_API og_status og_open(const og_options* options, og_context** context);
 OG_API void og_close(og_context* context);
+/* Reads a policy file, TOML of the keys that the Python package knows (docs/c-api.md): `base`, `fpr`, `rates`, `thresholds`,
+ * `actions`, `limits`, `profiles`, `detectors`, `background`, `fill_method`, `purify`, `low_bits`. With `base` it replaces the
+ * policy, without it changes some of it. Detectors and profiles named after og_load count from the next og_load on. */
+OG_API og_status og_configure(og_context* context, const char* toml, size_t bytes);
 /* Why the last call on this context failed, in one sentence; "" after a success. Valid until the next call. */
 OG_API const char* og_message(const og_context* context);
 /* The instruction set in use: "avx512", "avx2", "neon" or "scalar". */
@@ -125,21 +161,11 @@ OG_API og_image og_image_packed(const void* data, int64_t height, int64_t width,
 
 typedef enum og_decision { OG_ALLOW = 0, OG_SANITIZED = 1, OG_BLOCK_DECISION = 2 } og_decision;
 
-typedef struct og_finding {
-    int32_t kind;      /* og_kind */
-    int32_t action;    /* og_action the policy asks for when it counts */
-    int32_t counts;    /* 1: the score reached the threshold, and the action is not OG_IGNORE */
-    int32_t reserved;
-    double score;      /* in [0, 1], low ones too */
-    double threshold;
-    char why[232];     /* one sentence, UTF-8 */
-} og_finding;
-
 typedef struct og_verdict {
     size_t size;
-    int32_t decision; /* og_decision */
-    int32_t count;    /* of findings */
-    og_finding findings[4];
+    int32_t decision;  /* og_decision */
+    int32_t count;     /* of findings */
+    double scores[32]; /* by og_kind: the highest score of each kind that was looked for, else -1 */
 } og_verdict;
 
 OG_API og_verdict og_verdict_init(void);
@@ -149,6 +175,44 @@ OG_API og_status og_check(og_context* context, const og_image* image, og_verdict
 /* Judges and writes the safe pixels, RGB, height x width x 3, `row_stride` bytes from row to row (0: packed). OG_BLOCKED leaves
  * `out` as it was. `verdict` may be null. `out` may not overlap the picture. */
 OG_API og_status og_sanitize(og_context* context, const og_image* image, og_verdict* verdict, uint8_t* out, int64_t row_stride);
+
+/* A whole request: any of a picture, the encoded bytes that it was decoded from, and the text beside it; the rest is null. */
+typedef struct og_input {
+    size_t size;
+    const og_image* image;
+    const void* file;    /* the whole file; the host decoded its first frame, with or without the EXIF orientation */
+    size_t file_bytes;
+    const char* claimed; /* file name or MIME type that the sender stated */
+    const char* text;    /* UTF-8; ill-formed sequences count as U+FFFD */
+    size_t text_bytes;
+} og_input;
+
+OG_API og_input og_input_init(void);
+
+/* Judges a request. With `out` (needs a picture) it writes the safe pixels as og_sanitize does, and gives OG_BLOCKED when the
+ * policy blocks; without it OG_OK for every decision. Bytes that contradict themselves are a verdict, not an error. */
+OG_API og_status og_judge(og_context* context, const og_input* input, og_verdict* verdict, uint8_t* out, int64_t row_stride);
+
+typedef struct og_finding {
+    size_t size;
+    int32_t kind;       /* og_kind */
+    int32_t action;     /* og_action the policy asks for when it counts */
+    int32_t counts;     /* 1: the score reached the threshold, and the action is not OG_IGNORE */
+    int32_t regions;    /* quadrilaterals in the picture's pixels: og_regions */
+    double score;       /* in [0, 1], low ones too */
+    double threshold;
+    int64_t begin, end; /* of a finding in text, in code points; -1, -1 for others */
+    char view[48];      /* in which it was seen: "original", "over_black", "metadata:png:tEXt", … */
+    char detector[48];
+    char why[256];      /* one sentence, UTF-8, cut where it is longer */
+} og_finding;
+
+OG_API og_finding og_finding_init(void);
+
+/* A finding of the context's last verdict, highest score first. OG_ERROR_ARGUMENT from `count` on. */
+OG_API og_status og_finding_at(og_context* context, int32_t index, og_finding* finding);
+/* Its regions: x0 y0 … x3 y3 in pixels, clockwise from the top left, 8 numbers each; at most `capacity` of them. */
+OG_API og_status og_regions(og_context* context, int32_t index, double* quads, size_t capacity);
 
 /* ---- filters ------------------------------------------------------------------------------------------------------------ */
 
@@ -177,6 +241,11 @@ OG_API og_status og_composite(og_context* context, const og_image* image, const 
 /* Replaces quadrilaterals (x0 y0 … x3 y3 in pixels, 8 numbers each) by "inpaint", "blur" or "box" and copies the rest. */
 OG_API og_status og_fill(og_context* context, const og_image* image, const double* quads, size_t count, const char* method,
                          uint8_t* out, int64_t row_stride);
+
+/* Purifies by a preset: "fast", "balanced", "strong" or "randomized" (a function of the options' seed). `full` 0 measures the
+ * picture's noise first and has milder steps for a quiet one; 1 takes the strong ones. */
+OG_API og_status og_purify(og_context* context, const og_image* image, const char* preset, int32_t full, uint8_t* out,
+                           int64_t row_stride);
 
 /* ---- encoded bytes ------------------------------------------------------------------------------------------------------ */
 
@@ -226,8 +295,8 @@ typedef struct og_text_scores {
 
 OG_API og_text_scores og_text_scores_init(void);
 
-/* Scores UTF-8 (ill-formed sequences count as U+FFFD) by the linear model alone. The Python package lets its encoder look again
- * at what this finds suspicious, so scores differ there. */
+/* Scores UTF-8 (ill-formed sequences count as U+FFFD) by the linear model alone, without a runtime. og_judge lets the encoder look
+ * again at what this finds suspicious. */
 OG_API og_status og_text_score(og_context* context, const og_text_model* model, const char* text, size_t bytes,
                                og_text_scores* scores);
 
@@ -239,6 +308,10 @@ typedef struct og_model og_model;
 /* Opens an ONNX Runtime library (1.17 or newer) that the host brings. */
 OG_API og_status og_runtime_open(og_context* context, const char* path, og_runtime** runtime);
 OG_API void og_runtime_close(og_runtime* runtime);
+
+/* Loads the detectors that the policy names from a folder of models (`models/` of the package), each file checked against its
+ * SHA-256. `runtime` may be null when the policy names structural and adversarial alone. From here on every verdict asks them. */
+OG_API og_status og_load(og_context* context, og_runtime* runtime, const char* models);
 
 /* A network from memory, one thread. The bytes are not kept. Close it before its runtime. */
 OG_API og_status og_model_open(og_context* context, og_runtime* runtime, const void* onnx, size_t bytes, int32_t threads,

@@ -59,6 +59,9 @@ struct Normal {
     std::vector<Found> found;      ///< by position
 };
 
+/// True for a letter of any script.
+bool is_letter(char32_t c);
+
 /// Normalises and unmasks; see the top.
 Normal normalize(std::u32string_view source);
 

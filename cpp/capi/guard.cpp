@@ -1,0 +1,202 @@
+#include "capi/guard.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ondevice_guard/purify.hpp"
+#include "ondevice_guard/random.hpp"
+#include "ondevice_guard/residual.hpp"
+#include "ondevice_guard/signal.hpp"
+
+namespace og {
+namespace capi {
+namespace {
+
+constexpr double kNoisy = 3.0;  // noise level from which a preset's strong steps run; as purification.py
+
+void copy(const ImageView& in, const MutableImageView& out) {
+    if (in.data == out.data) return;
+    for (int64_t y = 0; y < in.height; ++y)
+        std::memcpy(out.row(y), in.row(y), static_cast<size_t>(in.samples_per_row()));
+}
+
+}  // namespace
+
+void purify(const ImageView& in, const MutableImageView& out, const std::string& preset, bool full, uint64_t seed,
+            const Context& run) {
+    const ImageView now = out;
+    if (preset == "randomized") {
+        const auto draw = [&](uint64_t counter, double low, double high) {
+            return low + (high - low) * random_unit(seed, counter);
+        };
+        resize_pad(in, out, 0.88, random_bits(seed, 1000), run);
+        switch (static_cast<int>(draw(0, 0, 3))) {
+            case 0:
+                bilateral(now, out, 4, draw(1, 35, 75), 75, run);
+                break;
+            case 1:
+                median(now, out, 5, run);
+                break;
+            default:
+                guided(now, out, 3, draw(2, 200, 800), run);
+        }
+        dct_quantise(now, out, static_cast<int>(draw(3, 25, 60)), true, 2, run);
+        return;
+    }
+    if (preset != "fast" && preset != "balanced" && preset != "strong")
+        throw Error(Code::unsupported, "preset: must be fast, balanced, strong or randomized");
+    const bool noisy = full || residual::noise_level(in, run) >= kNoisy;
+    if (!noisy) {
+        dct_quantise(in, out, preset == "strong" ? 25 : 50, true, preset == "strong" ? 4 : 1, run);
+    } else if (preset == "fast") {
+        dct_quantise(in, out, 15, true, 1, run);
+    } else {
+        bilateral(in, out, 3, 100, 75, run);
+        dct_quantise(now, out, 15, true, 4, run);
+    }
+}
+
+void Guard::load(const std::string& models, const Runtime* runtime) {
+    for (const std::string& name : policy.profiles) require_profile(name);
+    if ((policy.detectors & (Policy::typographic | Policy::content | Policy::text)) && !runtime)
+        throw Error(Code::unsupported, "runtime: is null, and the policy names detectors that need it");
+    const int threads = run.threads == 0 ? default_threads() : run.threads;
+    std::unique_ptr<Adversarial> adversarial;
+    std::unique_ptr<Content> content;
+    std::unique_ptr<Typographic> typographic;
+    std::unique_ptr<Prompt> prompt;
+    if (policy.detectors & Policy::adversarial) adversarial = std::make_unique<Adversarial>(models);
+    if (policy.detectors & Policy::content) content = std::make_unique<Content>(models, *runtime, threads);
+    if (policy.detectors & Policy::typographic) typographic = std::make_unique<Typographic>(models, *runtime, threads);
+    if (policy.detectors & Policy::text) prompt = std::make_unique<Prompt>(models, *runtime, threads);
+    adversarial_ = std::move(adversarial);
+    content_ = std::move(content);
+    typographic_ = std::move(typographic);
+    prompt_ = std::move(prompt);
+    loaded_ = true;
+}
+
+Points Guard::points() const {
+    Points out;
+    out.fill(-1);
+    for (size_t k = 0; k < kKinds; ++k) {
+        Points at;
+        at.fill(-1);
+        const double rate = policy.rate(static_cast<int>(k));
+        if (adversarial_ && (policy.detectors & Policy::adversarial)) adversarial_->points(rate, at);
+        if (typographic_ && (policy.detectors & Policy::typographic)) typographic_->points(rate, at);
+        if (content_ && (policy.detectors & Policy::content)) content_->points(rate, at);
+        if (prompt_ && (policy.detectors & Policy::text)) prompt_->points(rate, at);
+        out[k] = at[k];
+    }
+    return out;
+}
+
+void Guard::read(const std::u32string& text, const std::string& carrier, std::vector<Finding>& findings) const {
+    const size_t before = findings.size();
+    prompt_->read(text, findings);
+    for (size_t i = before; i < findings.size() && !carrier.empty(); ++i) {  // restated as findings about the carrier
+        Finding& f = findings[i];
+        f.why = "Text in " + carrier + " of the file: " + f.why;
+        f.view = "metadata:" + carrier;
+        f.begin = f.end = -1;
+        f.low_bits = carrier == "pixels:low_bits";
+    }
+}
+
+Outcome Guard::judge(const Input& input, std::vector<Finding>& findings, std::array<double, kKinds>& scores) {
+    findings.clear();
+    scores.fill(-1);
+    original_ = View();
+    const auto asked = [&](int detector) { return loaded_ && (policy.detectors & detector); };
+    const auto ready = [&](bool there, int detector, const char* name) {
+        if (asked(detector) && !there)
+            throw Error(Code::unsupported,
+                        std::string("the policy names the detector ") + name + ", which is not loaded");
+    };
+    ready(adversarial_ != nullptr, Policy::adversarial, "adversarial");
+    ready(content_ != nullptr, Policy::content, "content");
+    ready(typographic_ != nullptr, Policy::typographic, "typographic");
+    ready(prompt_ != nullptr, Policy::text, "text");
+    const auto looked_for = [&](std::initializer_list<int> kinds) {
+        for (const int k : kinds) scores[static_cast<size_t>(k)] = 0;
+    };
+    if (input.text && !loaded_) throw Error(Code::unsupported, "text: no detector for text is loaded");
+    std::vector<Carried> texts;
+    if (input.file) {
+        looked_for({OG_MALFORMED, OG_TYPE_MISMATCH, OG_TRAILING_DATA, OG_METADATA_TEXT, OG_EXTRA_FRAMES});
+        try {
+            texts = read_file(input.file, input.file_bytes, input.claimed, input.image, policy, findings);
+        } catch (const Error& error) {
+            if (error.code() != Code::malformed && error.code() != Code::format && error.code() != Code::limit) throw;
+            Finding f;
+            f.kind = OG_MALFORMED;
+            f.score = 1;
+            f.why = error.what();
+            f.detector = "decode";
+            findings.assign(1, std::move(f));
+            scores.fill(-1);  // nobody looked any further
+            scores[OG_MALFORMED] = 1;
+            return decide(policy, findings, points());
+        }
+    }
+    if (input.image) {
+        const ImageView& image = *input.image;
+        require_image(image, "image");
+        if (std::max(image.height, image.width) > policy.limits.side ||
+            static_cast<uint64_t>(image.height) * static_cast<uint64_t>(image.width) > policy.limits.pixels)
+            throw Error(Code::limit, "image: " + std::to_string(image.width) + " x " + std::to_string(image.height) +
+                                         " pixels are more than the limits allow");
+        const std::vector<std::string> none;
+        Views views =
+            build_views(image, asked(Policy::typographic) ? policy.profiles : none, policy.background.data(), run);
+        original_ = views.items[0];
+        for (Carried& t : low_bit_texts(views.colours, policy.text_limit)) texts.push_back(std::move(t));
+        looked_for({OG_METADATA_TEXT});
+        if (policy.detectors & Policy::structural) {
+            looked_for({OG_SCALING, OG_ALPHA_DIVERGENCE});
+            views.grid = sampling_grid(views.colours, run);
+            structural(views, run, findings);
+        } else if (asked(Policy::typographic)) {
+            views.grid = sampling_grid(views.colours, run);
+        }
+        if (asked(Policy::adversarial)) {
+            looked_for({OG_ADVERSARIAL});
+            adversarial_->look(views, run, findings);
+        }
+        if (asked(Policy::typographic)) {
+            looked_for({OG_OVERLAY_TEXT, OG_HIDDEN_TEXT, OG_SCALING, OG_QR_CODE, OG_TYPOGRAPHIC});
+            typographic_->look(views, run, findings);
+        }
+        if (asked(Policy::content)) {
+            looked_for({OG_UNSAFE_CONTENT});
+            content_->look(views, run, findings);
+        }
+    }
+    metadata_finding(texts, findings);
+    if (asked(Policy::text)) {
+        if (input.text && input.text_bytes > 0) {
+            looked_for({OG_INJECTION, OG_JAILBREAK, OG_HARMFUL, OG_OBFUSCATION});
+            read(decoded(input.text, input.text_bytes), "", findings);
+        }
+        for (const Carried& t : texts) read(t.text, t.carrier, findings);
+    }
+    for (const Finding& f : findings)
+        scores[static_cast<size_t>(f.kind)] = std::max(scores[static_cast<size_t>(f.kind)], f.score);
+    return decide(policy, findings, points());
+}
+
+void Guard::sanitize(const Outcome& outcome, const MutableImageView& out) {
+    if (!original_.pixels.data || outcome.decision == OG_BLOCK_DECISION)
+        throw Error(Code::unsupported, "image: there are no safe pixels");
+    const ImageView now = out;
+    const Plan& plan = outcome.plan;
+    copy(original_.pixels, out);
+    if (plan.descale) reconstruct(now, out, run);
+    if (!plan.fill.empty()) fill(now, out, plan.fill, policy.fill);
+    if (plan.purify) purify(now, out, policy.purify, true, seed, run);
+    if (plan.low_bits > 0) reset_low_bits(now, out, plan.low_bits, run);
+}
+
+}  // namespace capi
+}  // namespace og

@@ -1,0 +1,54 @@
+// The one composer: pixels, a file's bytes and text in; findings, a decision and safe pixels out (guard.py).
+#pragma once
+
+#include <memory>
+
+#include "capi/detectors.hpp"
+
+namespace og {
+namespace capi {
+
+/// What one request holds; parts that are not there are null.
+struct Input {
+    const ImageView* image = nullptr;
+    const uint8_t* file = nullptr;
+    size_t file_bytes = 0;
+    std::string claimed{};
+    const char* text = nullptr;
+    size_t text_bytes = 0;
+};
+
+class Guard {
+  public:
+    Policy policy = Policy::named("balanced");
+    Context run;
+    uint64_t seed = 0;
+
+    /// Loads the detectors that the policy names. Throws `Code::model`, or `Code::unsupported` where one needs a runtime and
+    /// there is none.
+    void load(const std::string& models, const Runtime* runtime);
+    /// Judges a request; the findings come sorted by score. `scores`: the highest of each kind that was looked for, else -1.
+    /// Throws `Code::unsupported` where the policy names a detector that is not loaded.
+    Outcome judge(const Input& input, std::vector<Finding>& findings, std::array<double, kKinds>& scores);
+    /// Writes the safe pixels of the picture that `judge` saw last.
+    void sanitize(const Outcome& outcome, const MutableImageView& out);
+
+  private:
+    void read(const std::u32string& text, const std::string& carrier, std::vector<Finding>& findings) const;
+    Points points() const;
+
+    bool loaded_ = false;
+    std::unique_ptr<Adversarial> adversarial_;
+    std::unique_ptr<Content> content_;
+    std::unique_ptr<Typographic> typographic_;
+    std::unique_ptr<Prompt> prompt_;
+    View original_;  // of the last picture
+};
+
+/// Purifies by a preset's name (purification.py); `full`: the strong steps, whatever the picture's noise. May run in place.
+/// Throws `Code::unsupported` for an unknown preset.
+void purify(const ImageView& in, const MutableImageView& out, const std::string& preset, bool full, uint64_t seed,
+            const Context& run);
+
+}  // namespace capi
+}  // namespace og
