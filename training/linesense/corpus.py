@@ -18,7 +18,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from wording import Paragraph, Writer
+import field
+from wording import Paragraph, Things, Writer
 
 TEST_SOURCES = {
     "giskard",
@@ -138,6 +139,59 @@ def interface_text(part: str, cache: Path) -> list[str]:
     return list(found)
 
 
+#: Words whose company makes a noun phrase part of an order rather than harmless.
+_ORDERLY = re.compile(
+    r"\b(?:instruct|prompt|rule|command|order|guideline|direct|polic|restrict|constrain|user|human|image|picture|photo|"
+    r"assistant|model|password|secret|credential|key|above|previous|bomb|weapon|drug|gun|kill|hack|illegal|poison)",
+    re.I,
+)
+
+
+def things(plain: list[str], asked: list[str], cache: Path) -> Things:
+    """Return what ordinary text does ("to VERB ...", "how do I VERB ...") and speaks of ("the NOUN ...")."""
+    acts: dict[str, None] = {}
+    nouns: dict[str, None] = {}
+    for text in asked:
+        m = TO_DO.match(text)
+        if m and 2 <= len(m[1].split()) <= 10 and m[1].isascii():
+            acts[m[1].strip().lower()] = None
+    for text in plain:
+        for m in re.finditer(r"\bto ([a-z]{3,} (?:[a-z]+ ){0,4}[a-z]{3,})\b", text):
+            acts[m[1]] = None
+        for m in re.finditer(r"\b((?:the|this|your|a|an|each|some) (?:[a-z]{3,} ){0,2}[a-z]{4,})\b", text):
+            if not _ORDERLY.search(m[1]):
+                nouns[m[1]] = None
+    return Things([*acts], [*nouns], foreign_text(cache))
+
+
+def foreign_text(cache: Path) -> list[str]:
+    """Return what programs say in the languages of `field.TONGUES`, training part, cached on disk."""
+    file = cache / "interface_foreign.json"
+    if file.exists():
+        return json.loads(file.read_text())
+    found: dict[str, None] = {}
+    for path in sorted(glob.glob("/usr/share/locale/*/LC_MESSAGES/*.mo")):
+        language, name = Path(path).parts[-3][:2], Path(path).stem
+        if language not in field.TONGUES or hashlib.sha1(name.encode()).digest()[0] < 80:
+            continue
+        try:
+            with open(path, "rb") as stream:
+                texts = gettext.GNUTranslations(stream)._catalog
+        except (OSError, ValueError, UnicodeError):
+            continue
+        own = []
+        for value in texts.values():
+            text = " ".join(re.sub(r"[_&]|%\S*|\{\w*\}|<[^>]*>", "", value).split())
+            letters = sum(c.isalpha() or c == " " for c in text)
+            if 1 <= text.count(" ") <= 14 and letters > 0.85 * len(text):
+                own.append(text)
+        random.Random(name).shuffle(own)
+        found.update(dict.fromkeys(own[:250]))
+    cache.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(list(found)))
+    return list(found)
+
+
 class Corpus:
     """Draws labelled paragraphs.
 
@@ -177,7 +231,8 @@ class Corpus:
         count = Counter(w.lower() for s in self.plain for w in re.findall(r"[A-Za-z]{2,14}", s))
         count.update(w.lower() for s in self.sets["benign"] for w in re.findall(r"[A-Za-z]{2,14}", s))
         self.vocabulary = [w for w, n in count.most_common(20_000) if n >= 2]
-        self.writer = Writer(part, self.vocabulary, self.rng, interface_text(part, cache))
+        more = things(self.plain, self.sets["benign"], cache) if part == "train" else None
+        self.writer = Writer(part, self.vocabulary, self.rng, interface_text(part, cache), more)
 
     def draw(self, kind: str) -> Paragraph:
         """Return one paragraph: order, harm, request, ordinary, plain, injection, jailbreak, harmful or benign."""

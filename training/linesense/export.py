@@ -38,14 +38,11 @@ class Shipped(nn.Module):
     def __init__(self, reader: Reader) -> None:
         super().__init__()
         self.reader = reader
-        self.last = nn.Conv2d(reader.concepts.in_channels, CONCEPTS + len(GROUPS), 1)
-        self.last.weight.data = torch.cat([reader.concepts.weight.data, reader.triggers.weight.data])
-        self.last.bias.data = torch.cat([reader.concepts.bias.data, reader.triggers.bias.data])
 
     def forward(self, lines: torch.Tensor) -> torch.Tensor:
-        _, c = self.reader.encoder((lines.float() - 128) / 64)
-        both = self.last(c).amax((2, 3))
-        return torch.cat([torch.relu(both[:, :CONCEPTS]), both[:, CONCEPTS:], self.reader.facts(c).mean((2, 3))], 1)
+        _, c, p = self.reader.encoder((lines.float() - 128) / 64)
+        concepts = torch.relu(self.reader.concepts(p).amax((2, 3)))
+        return torch.cat([concepts, self.reader.triggers(c).amax((2, 3)), self.reader.facts(c).mean((2, 3))], 1)
 
 
 def fold(module: nn.Module) -> None:

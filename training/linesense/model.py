@@ -10,7 +10,6 @@ shipped graph has no output from which text could be spelled.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 CONCEPTS = 192
@@ -28,7 +27,7 @@ def conv(
 
 
 class Encoder(nn.Module):
-    """float N x 1 x 32 x W in [-1, 1] → N x HIDDEN x 1 x W/4 (letters) and N x CONTEXT x 1 x W/8 (phrases)."""
+    """float N x 1 x 32 x W in [-1, 1] → N x HIDDEN x 1 x W/4 (letters), N x CONTEXT x 1 x W/8 (words, then phrases)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,18 +37,24 @@ class Encoder(nn.Module):
         self.letters = nn.Sequential(conv(1, 64, (16, 12), (4, 4), p=(0, 4)), conv(64, HIDDEN, (5, 3), p=(0, 1)))
         self.near = nn.ModuleList([conv(HIDDEN, HIDDEN, (1, 3)) for _ in range(2)])
         self.down = conv(HIDDEN, CONTEXT, (1, 5), (1, 2))
-        self.wide = nn.ModuleList(
-            [conv(CONTEXT, CONTEXT, (1, 5), d=d) for d in (1, 2, 4, 8)]
-        )  # sees 33 letters: five words
+        self.wide = nn.ModuleList([conv(CONTEXT, CONTEXT, (1, 5), d=d) for d in (1, 2, 4)])  # sees 15 letters: a word
+        # Words are named before phrases are made of them: five words each way.
+        self.phrase = nn.ModuleList([conv(CONTEXT, CONTEXT, (1, 5), d=d) for d in (4, 8, 4)])
+        for block in self.phrase:
+            # A residual that starts small. Not at zero: behind a ReLU a zero weight has no slope and stays zero.
+            nn.init.constant_(block[1].weight, 0.2)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h = self.letters(x)
         for block in self.near:
             h = h + block(h)
         c = self.down(h)
         for block in self.wide:
             c = c + block(c)
-        return h, c
+        p = c
+        for block in self.phrase:
+            p = p + block(p)
+        return h, c, p
 
 
 class Reader(nn.Module):
@@ -64,9 +69,12 @@ class Reader(nn.Module):
         self.meaning = nn.Sequential(nn.Linear(CONCEPTS + groups, 64), nn.ReLU(inplace=True), nn.Linear(64, labels))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return (letters, context, concepts N x C x 1 x W/8, trigger logits N x G, fact logits N x (S + 1))."""
-        h, c = self.encoder(x)
-        return h, c, torch.relu(self.concepts(c)), self.triggers(c).amax((2, 3)), self.facts(c).mean((2, 3))
+        """Return (letters, context, concepts N x C x 1 x W/8, trigger logits N x G, fact logits N x (S + 1)).
+
+        The concepts are those below zero too; what ships and what `meaning` sees is their positive part.
+        """
+        h, c, p = self.encoder(x)
+        return h, c, self.concepts(p), self.triggers(c).amax((2, 3)), self.facts(c).mean((2, 3))
 
 
 class Teachers(nn.Module):

@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -58,6 +57,8 @@ TRIGGERS: dict[str, str] = {
     "never": "not|never|don|without|no|must|always|only|instead",
 }
 GROUPS = tuple(TRIGGERS)
+#: Words that the training head names; all others are one class.
+WORDS = 2600
 _PATTERN = [re.compile(rf"(?:{p})", re.I) for p in TRIGGERS.values()]
 _SHORT = {
     "ai",
@@ -209,6 +210,16 @@ def pool(concepts: torch.Tensor, owner: torch.Tensor, n: int) -> torch.Tensor:
     return out.scatter_reduce(0, owner[:, None].expand_as(concepts), concepts, "amax", include_self=True)
 
 
+def shortfall(z: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Return how far the positive part of `z` is from `true` (not negative), present concepts counted twice.
+
+    Below zero `z` is right wherever nothing is to be seen, and is drawn up wherever something is: behind a ReLU it would
+    have no slope there, and most concepts of most places would stay dead.
+    """
+    z = torch.where(true > 0, z, torch.relu(z))
+    return (F.smooth_l1_loss(z, true, beta=0.2, reduction="none") * (1.0 + (true > 0))).mean()
+
+
 def step(
     reader: Reader, teachers: Teachers, phrases: Phrases, b: dict[str, torch.Tensor]
 ) -> tuple[torch.Tensor, dict[str, float], torch.Tensor]:
@@ -224,10 +235,8 @@ def step(
     with torch.no_grad():
         true = phrases(b["said"])
     # What the text model sees at each word, and the strongest of it over the line: no place may see more.
-    concept = F.smooth_l1_loss(shown, true.reshape(-1, CONCEPTS)[b["spot"]], beta=0.2) + 2 * F.smooth_l1_loss(
-        line, true.amax(1), beta=0.2
-    )
-    union = pool(line, b["owner"], len(b["labels"]))
+    concept = shortfall(shown, true.reshape(-1, CONCEPTS)[b["spot"]]) + 2 * shortfall(line, true.amax(1))
+    union = pool(torch.relu(line), b["owner"], len(b["labels"]))
     groups = pool(triggers.float().sigmoid().detach(), b["owner"], len(b["labels"]))
     meaning = reader.meaning(torch.cat([F.dropout(union, 0.25, reader.training), groups], 1))
     upright = b["flipped"] < 0.5
@@ -235,15 +244,16 @@ def step(
     wordy = F.cross_entropy(words, b["word"], reduction="none")
     wordy = (wordy * torch.where(b["word"] == 0, 0.3, 1.0)).mean() if len(wordy) else frame * 0
     weight = torch.tensor([1.0, 1.0, 0.5, 0.5, 0.5])
+    tail = 1 + 3 * torch.sigmoid(meaning.detach()) * (1 - b["labels"])  # as in phrases.py
     mean = (
-        F.binary_cross_entropy_with_logits(meaning, b["labels"], reduction="none") * weight * b["known"][:, None]
+        F.binary_cross_entropy_with_logits(meaning, b["labels"], reduction="none") * weight * tail * b["known"][:, None]
     ).mean()
     trig = (
         F.binary_cross_entropy_with_logits(triggers.float(), b["groups"], reduction="none") * upright[:, None]
     ).mean()
     script = F.cross_entropy(facts[:, : len(SCRIPTS)].float(), b["script"])
     flip = F.binary_cross_entropy_with_logits(facts[:, len(SCRIPTS)].float(), b["flipped"])
-    loss = frame + 0.5 * wordy + 4 * concept + mean + 2 * trig + 0.1 * script + 0.3 * flip
+    loss = frame + 0.5 * wordy + 10 * concept + mean + 2 * trig + 0.1 * script + 0.3 * flip
     ink = b["frames"] > 0
     figures = {
         "letter": float((letters.argmax(1) == b["frames"])[ink].float().mean()),
@@ -337,6 +347,7 @@ def main() -> None:
     ap.add_argument("--pixels", type=int, default=16_000, help="columns per batch")
     ap.add_argument("--rate", type=float, default=2.5e-3)
     ap.add_argument("--resume", type=Path)
+    ap.add_argument("--meanings", action="store_true", help="with --resume: learn words and meanings anew")
     ap.add_argument("--phrases", type=Path, default=HERE / "phrases.pt", help="the text model (phrases.py)")
     args = ap.parse_args()
     torch.set_num_threads(1)
@@ -344,11 +355,8 @@ def main() -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     data = assets.data_dir(args.data)
     corpus, renderer, rng = source(data, "train", args.seed, 300)
-    if args.resume:
-        saved = torch.load(args.resume, weights_only=False)
-        words = saved["words"]
-    else:
-        saved, words = None, dictionary(corpus, 1500)
+    saved = torch.load(args.resume, weights_only=False) if args.resume else None
+    words = saved["words"] if saved and not args.meanings else dictionary(corpus, WORDS)
     phrases, known = load(args.phrases)
     draw = Batches(corpus, renderer, words, known, rng)
     tc, tr, trng = source(data, "test", 7, 60)
@@ -356,15 +364,15 @@ def main() -> None:
     held = [test(16_000) for _ in range(16)]
     reader, teachers = Reader(len(GROUPS), len(SCRIPTS), len(LABELS)), Teachers(len(CLASSES), len(words) + 1)
     if saved:
-        state = saved["reader"]
-        if "encoder.wide.3.0.weight" not in state:  # an earlier encoder: the new block starts as nothing, and
-            # concepts and meaning as the text model's
+        state, taught = saved["reader"], saved["teachers"]
+        if args.meanings:  # letters and their context stay; what phrases mean is learned from another text model
             state = {k: v for k, v in state.items() if not k.startswith(("concepts", "meaning"))}
-            nn.init.zeros_(reader.encoder.wide[3][1].weight)
-            text = phrases.meaning.state_dict()
-            reader.meaning.load_state_dict(text | {"0.weight": F.pad(text["0.weight"], (0, len(GROUPS)))})
-        reader.load_state_dict(state, strict=False)
-        teachers.load_state_dict(saved["teachers"])
+            taught = {k: v for k, v in taught.items() if not k.startswith("word")}
+        reader.load_state_dict(state, strict=not args.meanings)
+        teachers.load_state_dict(taught, strict=not args.meanings)
+    if not saved or args.meanings:
+        text = phrases.meaning.state_dict()
+        reader.meaning.load_state_dict(text | {"0.weight": F.pad(text["0.weight"], (0, len(GROUPS)))})
     reader = reader.to(memory_format=torch.channels_last)
     params = [*reader.parameters(), *teachers.parameters()]
     opt = torch.optim.AdamW(params, args.rate, weight_decay=0.01)
