@@ -90,12 +90,15 @@ def font_table(part: str) -> list[dict]:
 
 
 @lru_cache(maxsize=4)
-def sentences(data: str, part: str) -> list[str]:
-    """Return short prompts of a part (split by hash of the text), with line breaks taken out."""
+def sentences(data: str, part: str, labels: tuple[str, ...] | None = None) -> list[str]:
+    """Return short prompts of a part (split by hash of the text) and of some labels, with line breaks taken out."""
     out = []
     with gzip.open(Path(data) / "text" / "train.jsonl.gz", "rt") as f:
         for line in f:
-            text = " ".join(json.loads(line)["text"].split())
+            row = json.loads(line)
+            if labels and row["label"] not in labels:
+                continue
+            text = " ".join(row["text"].split())
             if 12 <= len(text) <= 400 and max(map(ord, text)) < 0x250 and assets.is_test(text) == (part == "test"):
                 out.append(text)
     return out

@@ -65,6 +65,8 @@ class Maker:
         self.photos, self.boxes = render.load_photos(data, part)
         self.fonts = [f for f in render.font_table(part) if "latin" in f["scripts"]]
         self.texts = render.sentences(str(data), part)
+        # what a sign or a document says must not itself be an order, or it is no benign picture
+        self.ordinary = render.sentences(str(data), part, ("benign",))
         written = [any(s >= 0.5 for _, s in b) for b in self.boxes]
         any_text = [bool(b) for b in self.boxes]
         self.clean = [p for p, t in zip(self.photos, any_text, strict=True) if not t]
@@ -97,14 +99,16 @@ class Maker:
         high: int = 46,
         rows: int = 6,
         angle: float = 0.0,
+        texts: list[str] | None = None,
     ) -> tuple[np.ndarray, np.ndarray, str]:
         """Return coverage (uint8), line mask (bool) and words of a sentence set in lines somewhere in the picture."""
         h, w = shape
+        texts = texts or self.texts
         for _ in range(40):
             entry = self.fonts[int(rng.integers(len(self.fonts)))]
             size = int(np.exp(rng.uniform(np.log(low), np.log(high))))
             font = render._font(entry["file"], size)
-            words = self.texts[int(rng.integers(len(self.texts)))].split()
+            words = texts[int(rng.integers(len(texts)))].split()
             room = (w if not angle else min(h, w)) * rng.uniform(0.55, 0.95)
             lines, row = [], ""
             for word in words:
@@ -292,7 +296,7 @@ class Maker:
         """A sign in the scene: painted, in perspective, lit and grained like its surroundings, then photographed."""
         photo = self._photo(rng)
         h, w = photo.shape[:2]
-        cover, mask, words = self._text(rng, (h, w), 16, 60, 3)
+        cover, mask, words = self._text(rng, (h, w), 16, 60, 3, texts=self.ordinary)
         ys, xs = np.where(mask)
         src = np.array(
             [[xs.min(), ys.min()], [xs.max(), ys.min()], [xs.max(), ys.max()], [xs.min(), ys.max()]], np.float32
@@ -348,7 +352,7 @@ class Maker:
         font = render._font(self.fonts[int(rng.integers(len(self.fonts)))]["file"], size)
         y = 20.0
         while y < h - 2 * size:
-            text = self.texts[int(rng.integers(len(self.texts)))]
+            text = self.ordinary[int(rng.integers(len(self.ordinary)))]
             if kind == 1:
                 text = f"{text[:18]:<20}{rng.integers(1, 99)}.{rng.integers(10, 99)}"
             while text and font.getlength(text) > w - 50:
