@@ -16,6 +16,7 @@ import json
 import random
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import field
@@ -105,6 +106,26 @@ def ordinary_text(part: str, limit: int, cache: Path) -> list[str]:
     return list(found)
 
 
+def catalogue(path: str) -> dict:
+    """Return a message catalogue, message → translation; empty where it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            return gettext.GNUTranslations(stream)._catalog
+    except (OSError, ValueError, UnicodeError):
+        return {}
+
+
+def said(messages: Iterable[str]) -> list[str]:
+    """Return the messages that are short runs of words, without marks of markup and formatting."""
+    out = []
+    for message in messages:
+        text = " ".join(re.sub(r"[_&]|%\S*|\{\w*\}|<[^>]*>", "", message).split())
+        letters = sum(c.isalpha() or c == " " for c in text)
+        if 1 <= text.count(" ") <= 14 and letters > 0.85 * len(text):
+            out.append(text)
+    return out
+
+
 def interface_text(part: str, cache: Path) -> list[str]:
     """Return what programs say to people (menu items, questions, warnings, commands), split by program, cached on disk.
 
@@ -120,18 +141,8 @@ def interface_text(part: str, cache: Path) -> list[str]:
     for name, path in programs.items():
         if (hashlib.sha1(name.encode()).digest()[0] < 80) != (part == "test"):
             continue
-        try:
-            with open(path, "rb") as stream:
-                texts = gettext.GNUTranslations(stream)._catalog
-        except (OSError, ValueError, UnicodeError):
-            continue
-        own = []
-        for key in texts:
-            key = (key[0] if isinstance(key, tuple) else key).split("\x04")[-1]
-            text = " ".join(re.sub(r"[_&]|%\S*|\{\w*\}|<[^>]*>", "", key).split())
-            letters = sum(c.isalpha() or c == " " for c in text)
-            if text.isascii() and 1 <= text.count(" ") <= 14 and letters > 0.85 * len(text):
-                own.append(text)
+        keys = ((k[0] if isinstance(k, tuple) else k).split("\x04")[-1] for k in catalogue(path))
+        own = [text for text in said(keys) if text.isascii()]
         random.Random(name).shuffle(own)
         found.update(dict.fromkeys(own[:500]))
     cache.mkdir(parents=True, exist_ok=True)
@@ -174,17 +185,7 @@ def foreign_text(cache: Path) -> list[str]:
         language, name = Path(path).parts[-3][:2], Path(path).stem
         if language not in field.TONGUES or hashlib.sha1(name.encode()).digest()[0] < 80:
             continue
-        try:
-            with open(path, "rb") as stream:
-                texts = gettext.GNUTranslations(stream)._catalog
-        except (OSError, ValueError, UnicodeError):
-            continue
-        own = []
-        for value in texts.values():
-            text = " ".join(re.sub(r"[_&]|%\S*|\{\w*\}|<[^>]*>", "", value).split())
-            letters = sum(c.isalpha() or c == " " for c in text)
-            if 1 <= text.count(" ") <= 14 and letters > 0.85 * len(text):
-                own.append(text)
+        own = said(catalogue(path).values())
         random.Random(name).shuffle(own)
         found.update(dict.fromkeys(own[:250]))
     cache.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """The text model that teaches the reader what phrases mean: words → phrase concepts → order, harm, role, request, list.
 
-    python training/linesense/phrases.py --data ../shared/data --minutes 11 --meanings DIR
+    python training/linesense/phrases.py --data ../shared/data --minutes 7 --meanings DIR
 
 Wording decides how far reading can go, and text is a thousand times cheaper to learn from than pictures of it. So the
 sentence model is learned here, on true words wrapped into lines: embeddings, two convolutions over words of one line
@@ -103,8 +103,8 @@ class Pool:
         owner, labels, known = [], [], []
         for u in range(unions):
             parts = [r.choice(self.any)]
-            if r.random() < 0.5:
-                parts += [r.choice(self.harmless) for _ in range(r.choice((1, 1, 2, 4, 8)))]
+            if r.random() < 0.4:
+                parts += [r.choice(self.harmless) for _ in range(r.choice((1, 1, 2, 4)))]
             wide = r.choice((2, 3, 4, 5, 7, 9))
             for lines, _, _ in parts:
                 for line in lines:
@@ -176,7 +176,7 @@ def main() -> None:
         net.words.weight.data[2 + RARE :] = meanings(args.meanings, d.words, net.words.embedding_dim)
     opt = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=0.02)
     weight = torch.tensor([1.0, 1.0, 0.5, 0.5, 0.5])
-    draw = Pool(corpus, d, rng, 120_000)
+    draw = Pool(corpus, d, rng, 80_000)
     start, i, total = time.process_time(), 0, 0.0
     while (share := (time.process_time() - start) / (args.minutes * 60)) < 1:
         b = draw()
