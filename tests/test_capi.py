@@ -1,6 +1,7 @@
 """The C library: header as C99 and C++17, a C program, every function through ctypes, and parity with the Python package.
 
-The library comes from the build of the package (`OG_CAPI` is on), or from ONDEVICE_GUARD_CAPI.
+The library comes from a build folder (`./dev test` makes one, as does `cmake -S . -B build && cmake --build build`), or from
+ONDEVICE_GUARD_CAPI.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def _library() -> Path | None:
 
 
 LIBRARY = _library()
-pytestmark = pytest.mark.skipif(LIBRARY is None, reason="the C library is not built (cmake -DOG_CAPI=ON)")
+pytestmark = pytest.mark.skipif(LIBRARY is None, reason="the C library is not built: ./dev test builds it, or cmake")
 
 
 class Options(c.Structure):

@@ -31,6 +31,13 @@ auto without_gil(F&& f) {
     return f();
 }
 
+/// A call's context: 0 threads are as many as the machine has.
+inline Context context_of(int threads) {
+    Context context;
+    context.threads = threads;
+    return context;
+}
+
 /// The common shape of a filter: f(in, out, context) with an output like the input, or the caller's `out`.
 template <class F>
 py::object filter(const py::object& image, const py::object& out, int threads, F&& f) {
@@ -41,8 +48,7 @@ py::object filter(const py::object& image, const py::object& out, int threads, F
     if (is_flat(result) != is_flat(image)) {
         throw Error(Code::unsupported, "out: must have the same number of dimensions as image");
     }
-    Context context;
-    context.threads = threads;
+    const Context context = context_of(threads);
     without_gil([&] { f(in, target, context); });
     return result;
 }

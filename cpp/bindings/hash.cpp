@@ -11,8 +11,7 @@ void register_hash(py::module_& m) {
         "fingerprint",
         [](const py::object& image, int threads) {
             const ImageView in = image_of(image, "image");
-            Context context;
-            context.threads = threads;
+            const Context context = context_of(threads);
             const Fingerprint f = without_gil([&] { return fingerprint(in, context); });
             const size_t n = f.sketched ? sizeof f.sketch : 0;
             return py::make_tuple(f.dhash, f.phash, py::bytes(reinterpret_cast<const char*>(f.sketch), n));

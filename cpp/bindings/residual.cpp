@@ -18,8 +18,7 @@ void register_residual(py::module_& m) {
             if (every < 1) throw Error(Code::unsupported, "every: must be at least 1, got " + std::to_string(every));
             py::array_t<int64_t> sums({residual::tiles_along(in.height, every), residual::tiles_along(in.width, every),
                                        static_cast<int64_t>(residual::kSums)});
-            Context context;
-            context.threads = threads;
+            const Context context = context_of(threads);
             int64_t* out = sums.mutable_data();
             without_gil([&] { residual::tile_sums(in, every, out, context); });
             return sums;
@@ -51,8 +50,7 @@ void register_residual(py::module_& m) {
         "noise_level",
         [](const py::object& image, int threads) {
             const ImageView in = image_of(image, "image");
-            Context context;
-            context.threads = threads;
+            const Context context = context_of(threads);
             double level = 0.0;
             without_gil([&] { level = residual::noise_level(in, context); });
             return level;

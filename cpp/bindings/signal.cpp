@@ -20,8 +20,7 @@ void register_signal(py::module_& m) {
         "sampling_grid",
         [](const py::object& image, int threads) {
             const ImageView in = image_of(image, "image");
-            Context context;
-            context.threads = threads;
+            const Context context = context_of(threads);
             return without_gil([&] { return sampling_grid(in, context); });
         },
         py::arg("image"), kw, py::arg("threads") = 0, "Search HxW or HxWx3 for the grid of an image-scaling attack.");

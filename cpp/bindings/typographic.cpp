@@ -33,12 +33,6 @@ py::array_t<float> quads_to_array(const Items& items) {
     return out;
 }
 
-Context context_of(int threads) {
-    Context context;
-    context.threads = threads;
-    return context;
-}
-
 }  // namespace
 
 void register_typographic(py::module_& m) {

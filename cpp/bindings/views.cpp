@@ -5,12 +5,6 @@
 namespace og {
 namespace {
 
-Context context_of(int threads) {
-    Context context;
-    context.threads = threads;
-    return context;
-}
-
 /// `out` where given, else a new array.
 py::object target_of(const py::object& out, int64_t height, int64_t width, int channels, bool flat) {
     if (!out.is_none()) return out;
