@@ -61,6 +61,17 @@ def test_plan_holds_what_each_kind_asks_for() -> None:
     assert plan.purify == "balanced" and plan.descale and plan.reset_low_bits == 1
 
 
+def test_what_is_left_after_a_picture_is_remade_is_what_gets_redacted() -> None:
+    first = [finding("scaling", 1.0), finding("hidden_text", view="nearest", regions=(QUAD,)), finding("adversarial")]
+    assert Policy().decide(first).plan.fill == (QUAD,)
+    plan = Policy().decide(first, again=[finding("scaling", 0.1), finding("hidden_text", 0.1, regions=(QUAD,))]).plan
+    assert plan.descale and plan.remakes and not plan.fill and plan.purify is None
+    other = tuple((x + 9, y) for x, y in QUAD)
+    plan = Policy().decide(first, again=[finding("typographic", regions=(other,)), finding("adversarial")]).plan
+    assert plan.fill == (other,) and plan.purify == "balanced"
+    assert Policy().decide(first, again=[finding("unsafe_content", 1.0)]).decision is Decision.BLOCK
+
+
 def test_one_block_wins_over_everything_and_comes_first() -> None:
     outcome = Policy().decide([finding("scaling", 1.0), finding("unsafe_content", 0.85), finding("overlay_text", 1.0)])
     assert outcome.decision is Decision.BLOCK

@@ -167,11 +167,29 @@ Finding alpha_divergence(const ImageView& rgb, const ImageView& alpha) {
         std::nth_element(lines->begin(), fifth, lines->end());
         strokes = std::max(strokes, static_cast<double>(*fifth) / 2);
     }
-    return found(OG_ALPHA_DIVERGENCE, bell(std::max(std::max(hidden, inside) / 0.12, strokes / 19.2), 1),
-                 format("%.0f%% of the edges lie under transparent pixels, %.0f%% are drawn in the transparency alone, "
-                        "as are %.0f strokes in a line.",
-                        100 * hidden, 100 * inside, strokes),
-                 "structural");
+    Finding f = found(OG_ALPHA_DIVERGENCE, bell(std::max(std::max(hidden, inside) / 0.12, strokes / 19.2), 1),
+                      format("%.0f%% of the edges lie under transparent pixels, %.0f%% are drawn in the transparency "
+                             "alone, as are %.0f strokes in a line.",
+                             100 * hidden, 100 * inside, strokes),
+                      "structural");
+    if (std::max(inside / 0.12, strokes / 19.2) <= hidden / 0.12) return f;
+    // The colour over which least of what alpha draws shows: the median of the colours it is drawn in.
+    for (int c = 0, packed = 0; c < 3; ++c) {
+        std::array<int64_t, 256> histogram{};
+        int64_t count = 0, below = 0;
+        for (int64_t y = 0; y < h; ++y) {
+            for (int64_t x = 0; x < w; ++x) {
+                if (!in_cover(y, x) || in_colour(y, x)) continue;
+                ++histogram[rgb.row(y * step)[3 * x * step + c]], ++count;
+            }
+        }
+        if (count == 0) break;
+        int level = 0;
+        while ((below += histogram[static_cast<size_t>(level)]) <= (count - 1) / 2) ++level;
+        packed = packed << 8 | level;
+        if (c == 2) f.background = packed;
+    }
+    return f;
 }
 
 }  // namespace

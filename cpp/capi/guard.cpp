@@ -7,6 +7,7 @@
 #include "ondevice_guard/random.hpp"
 #include "ondevice_guard/residual.hpp"
 #include "ondevice_guard/signal.hpp"
+#include "ondevice_guard/views.hpp"
 
 namespace og {
 namespace capi {
@@ -108,7 +109,6 @@ Outcome Guard::judge(const Input& input, std::vector<Finding>& findings, std::ar
     findings.clear();
     scores.fill(-1);
     original_ = View();
-    const auto asked = [&](int detector) { return loaded_ && (policy.detectors & detector); };
     const auto ready = [&](bool there, int detector, const char* name) {
         if (asked(detector) && !there)
             throw Error(Code::unsupported,
@@ -123,6 +123,7 @@ Outcome Guard::judge(const Input& input, std::vector<Finding>& findings, std::ar
     };
     if (input.text && !loaded_) throw Error(Code::unsupported, "text: no detector for text is loaded");
     std::vector<Carried> texts;
+    Views seen;
     if (input.file) {
         looked_for({OG_MALFORMED, OG_TYPE_MISMATCH, OG_TRAILING_DATA, OG_METADATA_TEXT, OG_EXTRA_FRAMES});
         try {
@@ -147,31 +148,14 @@ Outcome Guard::judge(const Input& input, std::vector<Finding>& findings, std::ar
             static_cast<uint64_t>(image.height) * static_cast<uint64_t>(image.width) > policy.limits.pixels)
             throw Error(Code::limit, "image: " + std::to_string(image.width) + " x " + std::to_string(image.height) +
                                          " pixels are more than the limits allow");
-        const std::vector<std::string> none;
-        Views views =
-            build_views(image, asked(Policy::typographic) ? policy.profiles : none, policy.background.data(), run);
-        original_ = views.items[0];
-        for (Carried& t : low_bit_texts(views.colours, policy.text_limit)) texts.push_back(std::move(t));
+        seen = look(image, findings);
+        for (Carried& t : low_bit_texts(seen.colours, policy.text_limit)) texts.push_back(std::move(t));
         looked_for({OG_METADATA_TEXT});
-        if (policy.detectors & Policy::structural) {
-            looked_for({OG_SCALING, OG_ALPHA_DIVERGENCE});
-            views.grid = sampling_grid(views.colours, run);
-            structural(views, run, findings);
-        } else if (asked(Policy::typographic)) {
-            views.grid = sampling_grid(views.colours, run);
-        }
-        if (asked(Policy::adversarial)) {
-            looked_for({OG_ADVERSARIAL});
-            adversarial_->look(views, run, findings);
-        }
-        if (asked(Policy::typographic)) {
+        if (policy.detectors & Policy::structural) looked_for({OG_SCALING, OG_ALPHA_DIVERGENCE});
+        if (asked(Policy::adversarial)) looked_for({OG_ADVERSARIAL});
+        if (asked(Policy::typographic))
             looked_for({OG_OVERLAY_TEXT, OG_HIDDEN_TEXT, OG_SCALING, OG_QR_CODE, OG_TYPOGRAPHIC});
-            typographic_->look(views, run, findings);
-        }
-        if (asked(Policy::content)) {
-            looked_for({OG_UNSAFE_CONTENT});
-            content_->look(views, run, findings);
-        }
+        if (asked(Policy::content)) looked_for({OG_UNSAFE_CONTENT});
     }
     metadata_finding(texts, findings);
     if (asked(Policy::text)) {
@@ -181,9 +165,48 @@ Outcome Guard::judge(const Input& input, std::vector<Finding>& findings, std::ar
         }
         for (const Carried& t : texts) read(t.text, t.carrier, findings);
     }
+    Outcome outcome = decide(policy, findings, points());
+    if (input.image && outcome.plan.remakes()) {
+        // What is redacted is what is found in the picture that is handed out: a payload that is gone must not be drawn anew
+        // by the bars over its lines.
+        const Plan plan = outcome.plan;
+        const ImageView& from = original_.pixels;
+        const Pixels made(from.height, from.width, 3);
+        const uint8_t under[3] = {static_cast<uint8_t>(plan.background >> 16 & 255),
+                                  static_cast<uint8_t>(plan.background >> 8 & 255),
+                                  static_cast<uint8_t>(plan.background & 255)};
+        if (plan.background >= 0 && seen.opacity.data)
+            composite(seen.colours, seen.opacity, under, made.view, run);
+        else
+            copy(from, made.view);
+        if (plan.descale) reconstruct(made.view, made.view, run);
+        std::vector<Finding> again;
+        const Views remade = look(made.view, again);
+        for (Finding& f : again) f.again = true;
+        findings.insert(findings.end(), again.begin(), again.end());
+        outcome = decide(policy, findings, points(), true);
+        const auto silent = [](const Finding& f) { return f.again && f.score < f.threshold; };
+        findings.erase(std::remove_if(findings.begin(), findings.end(), silent), findings.end());
+        for (Finding& f : findings)
+            if (f.again) f.view = "remade " + f.view;
+    }
     for (const Finding& f : findings)
         scores[static_cast<size_t>(f.kind)] = std::max(scores[static_cast<size_t>(f.kind)], f.score);
-    return decide(policy, findings, points());
+    return outcome;
+}
+
+Views Guard::look(const ImageView& image, std::vector<Finding>& findings) {
+    const std::vector<std::string> none;
+    Views views =
+        build_views(image, asked(Policy::typographic) ? policy.profiles : none, policy.background.data(), run);
+    original_ = views.items[0];
+    const bool structure = policy.detectors & Policy::structural;
+    if (structure || asked(Policy::typographic)) views.grid = sampling_grid(views.colours, run);
+    if (structure) structural(views, run, findings);
+    if (asked(Policy::adversarial)) adversarial_->look(views, run, findings);
+    if (asked(Policy::typographic)) typographic_->look(views, run, findings);
+    if (asked(Policy::content)) content_->look(views, run, findings);
+    return views;
 }
 
 void Guard::sanitize(const Outcome& outcome, const MutableImageView& out) {
@@ -192,7 +215,6 @@ void Guard::sanitize(const Outcome& outcome, const MutableImageView& out) {
     const ImageView now = out;
     const Plan& plan = outcome.plan;
     copy(original_.pixels, out);
-    if (plan.descale) reconstruct(now, out, run);
     if (!plan.fill.empty()) fill(now, out, plan.fill, policy.fill);
     if (plan.purify) purify(now, out, policy.purify, true, seed, run);
     if (plan.low_bits > 0) reset_low_bits(now, out, plan.low_bits, run);

@@ -34,6 +34,10 @@ class Guard {
     void sanitize(const Outcome& outcome, const MutableImageView& out);
 
   private:
+    /// Makes the views of a picture and appends what every detector says about them; `original_` becomes the first view. Only
+    /// the low bits' texts are left to the caller.
+    Views look(const ImageView& image, std::vector<Finding>& findings);
+    bool asked(int detector) const { return loaded_ && (policy.detectors & detector); }
     void read(const std::u32string& text, const std::string& carrier, std::vector<Finding>& findings) const;
     Points points() const;
 
@@ -42,7 +46,7 @@ class Guard {
     std::unique_ptr<Content> content_;
     std::unique_ptr<Typographic> typographic_;
     std::unique_ptr<Prompt> prompt_;
-    View original_;  // of the last picture
+    View original_;  // of the last picture, remade where the plan says so
 };
 
 /// Purifies by a preset's name (purification.py); `full`: the strong steps, whatever the picture's noise. May run in place.

@@ -218,7 +218,8 @@ void Policy::merge(const Value& all) {
     if (actions[OG_MALFORMED] != OG_BLOCK) refuse("actions.malformed must stay block: there are no pixels to hand out");
 }
 
-Outcome decide(const Policy& policy, std::vector<Finding>& findings, const std::array<double, kKinds>& points) {
+Outcome decide(const Policy& policy, std::vector<Finding>& findings, const std::array<double, kKinds>& points,
+               bool looked_again) {
     std::vector<Finding*> counted;
     std::stable_sort(findings.begin(), findings.end(),
                      [](const Finding& a, const Finding& b) { return a.score > b.score; });
@@ -245,9 +246,11 @@ Outcome decide(const Policy& policy, std::vector<Finding>& findings, const std::
     for (const Finding* f : counted) {
         if (f->action != OG_SANITIZE) continue;
         out.decision = OG_SANITIZED;
-        out.plan.purify |= f->kind == OG_ADVERSARIAL;
         out.plan.descale |= f->kind == OG_SCALING;
         if (f->low_bits) out.plan.low_bits = std::max(policy.low_bits, 1);
+        if (f->background >= 0 && out.plan.background < 0) out.plan.background = f->background;
+        if (looked_again && !f->again) continue;
+        out.plan.purify |= f->kind == OG_ADVERSARIAL;
         if (!kFacts[f->kind].fills && f->view.compare(0, 3, "qr:") != 0) continue;
         for (const Quad& q : f->regions) {
             if (std::find(out.plan.fill.begin(), out.plan.fill.end(), q) == out.plan.fill.end())

@@ -33,6 +33,8 @@ struct Finding {
     std::vector<Quad> regions{};   ///< in the original's pixels
     int64_t begin = -1, end = -1;  ///< of a finding in text, in code points
     bool low_bits = false;         ///< carried by the lowest bits of the pixels
+    bool again = false;            ///< found in the picture that the plan remakes
+    int background = -1;           ///< 0xRRGGBB that shows least of what is drawn in alpha
     double threshold = 0.5;        ///< filled in by `decide`, as are the next two
     int action = OG_IGNORE;
     bool counts = false;
@@ -72,6 +74,10 @@ struct Plan {
     std::vector<Quad> fill{};
     bool purify = false, descale = false;
     int low_bits = 0;
+    int background = -1;  ///< 0xRRGGBB to lay under transparent pixels in place of the policy's
+
+    /// The picture becomes another one before anything in it is redacted, so that it must be looked at again.
+    bool remakes() const { return descale || background >= 0; }
 };
 
 struct Outcome {
@@ -81,8 +87,9 @@ struct Outcome {
 };
 
 /// Fills in threshold, action and counts of every finding, sorts them by score, and decides. `points`: operating points by kind,
-/// negative where no model recorded one.
-Outcome decide(const Policy& policy, std::vector<Finding>& findings, const std::array<double, kKinds>& points);
+/// negative where no model recorded one. `looked_again`: what is redacted and purified is what findings with `again` say.
+Outcome decide(const Policy& policy, std::vector<Finding>& findings, const std::array<double, kKinds>& points,
+               bool looked_again = false);
 
 }  // namespace capi
 }  // namespace og

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from .detectors import build
 from .detectors.crossmodal import DelegationDetector, split_payload
 from .errors import GuardError, ImageError, InputError, ModelError, UnsupportedInput
 from .policy import Outcome, Policy
-from .types import KINDS, Decision, Detector, Finding, Image, Pixels, Quad, TextDetector, Views
+from .types import KINDS, Decision, Detector, Finding, Image, Pixels, Plan, Quad, TextDetector, Views
 from .verdict import Verdict
 
 if TYPE_CHECKING:
@@ -172,31 +173,73 @@ class Guard:
         findings: list[Finding] = []
         seen: Views | None = None
         if picture is not None:
-            findings += picture.findings
-            with run.stage("views"):
-                profiles = self.policy.profiles if loaded.profiles else ()
-                seen = views.build(picture, profiles, self.policy.background, self.threads)
-            for detector in loaded.pictures:
-                with run.stage(detector.name):
-                    findings += detector(seen)
+            seen, found = self._look(run, loaded, picture)
+            findings += [*picture.findings, *found]
         with run.stage("text"):
             for reader in loaded.texts:
                 findings += reader(text) if text else ()
                 for item in picture.metadata if picture is not None else ():
                     findings += (_from_carrier(f, item.carrier) for f in reader(item.text))
-            for regions, said in _qr_texts(seen, findings) if loaded.texts else ():
-                for reader in loaded.texts:
-                    findings += (_from_qr(f, regions) for f in reader(said))
         if picture is not None and text:
             with run.stage("crossmodal"):
                 findings += loaded.relation(text, findings)
         with run.stage("policy"):
             outcome = self.policy.decide(findings, loaded.operating_points)
         pixels: Pixels | None = None
-        if seen is not None and outcome.decision is not Decision.BLOCK:
+        if picture is not None and seen is not None and outcome.decision is not Decision.BLOCK:
+            pixels = seen.original.pixels
+            if outcome.plan.remakes:
+                pixels, again = self._remake(run, loaded, picture, pixels, outcome.plan)
+                with run.stage("policy"):
+                    outcome = self.policy.decide(findings, loaded.operating_points, again)
+                findings += remade(again, outcome.thresholds)
+        if outcome.decision is Decision.BLOCK:
+            pixels = None
+        elif pixels is not None:
             with run.stage("sanitize"):
-                pixels = sanitize.apply(seen.original.pixels, outcome.plan, self.seed, self.threads, self.accelerator)
+                pixels = sanitize.apply(pixels, outcome.plan, self.seed, self.threads, self.accelerator)
         return run.decided(outcome, findings, loaded, picture, text, pixels, source)
+
+    def _look(self, run: _Run, loaded: _Loaded, picture: Image) -> tuple[Views, list[Finding]]:
+        """Return the views of a picture and what every detector says about them, QR codes' texts included."""
+        findings: list[Finding] = []
+        with run.stage("views"):
+            profiles = self.policy.profiles if loaded.profiles else ()
+            seen = views.build(picture, profiles, self.policy.background, self.threads)
+        for detector in loaded.pictures:
+            with run.stage(detector.name):
+                findings += detector(seen)
+        with run.stage("text"):
+            for regions, said in _qr_texts(seen, findings) if loaded.texts else ():
+                for reader in loaded.texts:
+                    findings += (_from_qr(f, regions) for f in reader(said))
+        return seen, findings
+
+    def _remake(
+        self, run: _Run, loaded: _Loaded, picture: Image, pixels: Pixels, plan: Plan
+    ) -> tuple[Pixels, list[Finding]]:
+        """Return the picture that the plan makes of this one (`sanitize.remake`), and what every detector says about it."""
+        with run.stage("sanitize"):
+            made = sanitize.remake(picture, pixels, plan, self.threads)
+        return made, self._look(run, loaded, Image(made))[1]
+
+    def remake(self, image: Any, plan: Plan, **options: Any) -> tuple[Pixels, list[Finding]]:
+        """Return what `check` looks at a second time under this plan: the picture that was made, and what was found in it.
+
+        For those who replay decisions (`evaluate`).
+
+        Args:
+            image: As in `check`.
+            plan: One that remakes pictures.
+            **options: `claimed`, `value_range`, `layout`, as in `check`.
+
+        Raises:
+            InputError: as in `check`.
+            ImageError: the bytes cannot be decoded safely.
+        """
+        picture, _ = inputs.read(image, self.policy.limits, **options)
+        pixels = views.build(picture, (), self.policy.background, self.threads).original.pixels
+        return self._remake(_Run(self), self._suite.load(), picture, pixels, plan)
 
     def check_together(self, verdicts: Sequence[Verdict], text: str = "") -> Verdict:
         """Judge what shows only in a request as a whole: text that delegates to a picture, orders split over pictures.
@@ -370,6 +413,11 @@ class Guard:
         done = object()
         while (verdict := await asyncio.to_thread(next, verdicts, done)) is not done:
             yield verdict  # type: ignore[misc]
+
+
+def remade(again: Sequence[Finding], thresholds: Mapping[str, float]) -> list[Finding]:
+    """Return what counts of a second look (see `Policy.decide`), restated as findings about the picture that was remade."""
+    return [replace(f, view=f"remade {f.view}") for f in again if f.score >= thresholds[f.kind]]
 
 
 def _from_carrier(finding: Finding, carrier: str) -> Finding:

@@ -4,7 +4,29 @@ from __future__ import annotations
 
 from . import _core
 from .accelerator import Accelerator
-from .types import Pixels, Plan
+from .types import Image, Pixels, Plan
+
+
+def remake(image: Image, pixels: Pixels, plan: Plan, threads: int = 1) -> Pixels:
+    """Return the picture that the rest of the plan is about: over the plan's background, and rebuilt where it was sampled.
+
+    Args:
+        image: The decoded picture, whose alpha a background goes under.
+        pixels: uint8 HxWx3, the picture over the policy's background. Never written to.
+        plan: What to do.
+        threads: Native threads.
+
+    Returns:
+        uint8 HxWx3, read-only; `pixels` itself unless `plan.remakes`.
+    """
+    out = pixels
+    if plan.background is not None and image.alpha is not None:
+        out = _core.views.composite(image.pixels, image.alpha, plan.background, threads=threads)
+    if plan.descale:
+        out = _core.signal.reconstruct(out, threads=threads)
+    if out is not pixels:
+        out.flags.writeable = False
+    return out
 
 
 def apply(
@@ -12,11 +34,11 @@ def apply(
 ) -> Pixels:
     """Return the pixels that are safe to show.
 
-    The order is fixed: `descale` first, so that a scaling payload is gone before anything smooths it into the picture;
-    then `fill`, then `purify`, then low bits, which every other step would disturb.
+    The order is fixed: `remake` first, so that a scaling payload is gone before anything smooths it into the picture; then
+    `fill`, then `purify`, then low bits, which every other step would disturb.
 
     Args:
-        pixels: uint8 HxWx3, the picture that the findings are about. Never written to.
+        pixels: uint8 HxWx3, what `remake` returned. Never written to.
         plan: What to do; an empty plan returns `pixels` itself.
         seed: Seed of the `randomized` preset and of the low bits' replacement.
         threads: Native threads.
@@ -25,11 +47,7 @@ def apply(
     Returns:
         uint8 HxWx3, read-only. Outside the plan's regions `fill` leaves every pixel as it was.
     """
-    if not plan:
-        return pixels
     out = pixels
-    if plan.descale:
-        out = _core.signal.reconstruct(out, threads=threads)
     if plan.fill:
         out = _core.purify.fill(out, plan.fill, method=plan.fill_method, threads=threads)
     if plan.purify:

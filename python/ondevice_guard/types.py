@@ -258,6 +258,7 @@ class Plan:
         purify: Preset for `purify` (`"fast"`, `"balanced"`, `"strong"`, `"randomized"`), or None.
         descale: True to replace the pixels a down-scaling model would single out (defence against scaling attacks).
         reset_low_bits: How many low bits of every sample to overwrite (0 = none).
+        background: Colour to lay under transparent pixels in place of the policy's, or None.
     """
 
     fill: tuple[Quad, ...] = ()
@@ -265,9 +266,15 @@ class Plan:
     purify: str | None = None
     descale: bool = False
     reset_low_bits: int = 0
+    background: tuple[int, int, int] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.fill or self.purify or self.descale or self.reset_low_bits)
+        return self.remakes or bool(self.fill or self.purify or self.reset_low_bits)
+
+    @property
+    def remakes(self) -> bool:
+        """True when the picture becomes another one before anything in it is redacted, so that it must be looked at again."""
+        return self.descale or self.background is not None
 
 
 @runtime_checkable

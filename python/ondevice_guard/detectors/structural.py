@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ class StructuralDetector:
             findings.append(self._alpha(views.image.pixels, views.image.alpha))
         return findings
 
-    def _finding(self, kind: str, score: float, why: str, **detail: float | int | str) -> Finding:
+    def _finding(self, kind: str, score: float, why: str, **detail: Any) -> Finding:
         return Finding(kind, min(max(score, 0.0), 1.0), why, self.name, detail=detail)
 
     def _scaling(self, views: Views) -> Finding:
@@ -102,6 +103,9 @@ class StructuralDetector:
         `strokes` is for writing, whose page is mostly clear: of the rows, or the columns, the fifth highest number of
         strokes that alpha (at 128) draws where the colours are flat; five rows are a line of small print. Shapes,
         icons and stickers have a few, nine or ten letters the 16 of score 0.5, a line of a sentence thirty and more.
+
+        Where most of this is drawn in alpha, `background` in the finding's detail is the colour over which least of it shows:
+        an edge between covers a and b of a flat colour C leaves |a - b| |C - B| over B, so B is the median of C over them.
         """
         # Every n-th pixel of a large picture is enough, and keeps this in the milliseconds.
         step = max(1, round(math.sqrt(alpha.size / (1 << 20))))
@@ -134,7 +138,11 @@ class StructuralDetector:
             f"as are {strokes:.0f} strokes in a line."
         )
         score = 1 - math.exp(-(max(hidden / 0.12, inside / 0.12, strokes / 19.2) ** 2))
-        detail = {"hidden": round(hidden, 4), "inside": round(inside, 4), "strokes": strokes}
+        detail: dict[str, Any] = {"hidden": round(hidden, 4), "inside": round(inside, 4), "strokes": strokes}
+        colours = pixels[::step, ::step][edges_cover & flat]
+        if len(colours) and max(inside / 0.12, strokes / 19.2) > hidden / 0.12:
+            middle = (len(colours) - 1) // 2
+            detail["background"] = np.partition(colours, middle, axis=0)[middle].tolist()
         return self._finding("alpha_divergence", score, why, **detail)
 
 

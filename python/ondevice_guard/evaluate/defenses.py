@@ -175,11 +175,13 @@ class Replay:
         verdicts: One for each picture, or one for the text alone; each with all findings and the untouched pixels.
         whole: About the request as a whole, where it has several pictures.
         ms: Milliseconds that the detectors took, by stage.
+        again: Number of a picture, plan that remakes it → the picture made and what was found in it (`Guard.remake`).
     """
 
     verdicts: tuple[Verdict, ...]
     whole: Verdict | None
     ms: Mapping[str, float]
+    again: Callable[[int, Plan], tuple[Pixels, Sequence[Finding]]]
 
     @property
     def findings(self) -> list[Finding]:
@@ -200,12 +202,14 @@ class Replay:
         return worst
 
     def decide(self, policy: Policy) -> tuple[Decision, tuple[Plan, ...]]:
-        """Return what a guard with this policy would decide, and its plan for each picture; no pixel is touched."""
+        """Return what a guard with this policy would decide, and its plan for each picture."""
         decisions, plans = [], []
-        for verdict in self.verdicts:
+        for i, verdict in enumerate(self.verdicts):
             if not verdict:
                 return verdict.decision, ()  # nothing was decoded, or something broke: every policy refuses
             outcome = policy.decide(verdict.findings)
+            if outcome.plan.remakes:
+                outcome = policy.decide(verdict.findings, again=self.again(i, outcome.plan)[1])
             decisions.append(outcome.decision)
             if verdict.size is not None:
                 plans.append(outcome.plan)
@@ -220,8 +224,10 @@ class Replay:
         decision, plans = self.decide(policy)
         if decision not in (Decision.ALLOW, Decision.SANITIZED):
             return Result(decision)
-        originals = [v.to_numpy() for v in self.verdicts if v.size is not None]
-        made = (sanitize.apply(p, plan, seed) for p, plan in zip(originals, plans, strict=True))
+        made = [
+            sanitize.apply(self.again(i, plan)[0] if plan.remakes else self.verdicts[i].to_numpy(), plan, seed)
+            for i, plan in enumerate(plans)
+        ]
         return Result(decision, tuple(made), any(plans))
 
 
@@ -278,7 +284,15 @@ class Bench:
         for verdict in (*verdicts, *((whole,) if whole else ())):
             for stage, value in verdict.timings_ms.items():
                 ms[stage] = ms.get(stage, 0.0) + value
-        return Replay(tuple(verdicts), whole, ms)
+        known: dict[tuple[object, ...], tuple[Pixels, Sequence[Finding]]] = {}
+
+        def again(i: int, plan: Plan) -> tuple[Pixels, Sequence[Finding]]:
+            key = (i, plan.descale, plan.background)
+            if key not in known:
+                known[key] = self.guard.remake(pictures[i], plan)
+            return known[key]
+
+        return Replay(tuple(verdicts), whole, ms, again)
 
 
 def only(policy: Policy, stage: str) -> Policy:
