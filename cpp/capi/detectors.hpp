@@ -122,7 +122,7 @@ struct Lines {
     View view{};
     std::vector<QuadF> quads{};
     std::vector<float> text{}, overlay{}, core{}, direction{}, fill{}, contrast{}, along{}, across{}, put{};
-    double trace = 0;  ///< how far the map's strongest cells are lines laid over the view, in [0, 1]
+    double trace = 0;  ///< how far the map's strongest cells are laid over the view, in [0, 1]
 
     size_t size() const { return quads.size(); }
     float length(size_t i) const;

@@ -19,7 +19,8 @@ constexpr float kCoreLogit = -0.5F;
 constexpr int64_t kMaxLines = 256;
 constexpr float kReadFloor = 0.25F;
 constexpr size_t kMaxRead = 64;
-constexpr size_t kTraceCells = 64;
+constexpr size_t kTraceCells = 512;
+constexpr double kTraceWeight = 0.01;
 constexpr float kKeep = 0.25F;
 
 float longer_side(const View& v) {
@@ -58,16 +59,14 @@ View reduced(const View& v, const Context& run) {
     return out;
 }
 
-/// Mean logit's probability of the strongest cells that are both overlay and line core, of a map of `cells` x 14 bytes.
+/// Mean logit's probability of the strongest overlay cells of a map of `cells` x 14 bytes.
 double trace_of(const uint8_t* map, size_t cells, double scale, int zero) {
-    std::vector<uint8_t> both;
-    for (size_t i = 0; i < cells; ++i, map += 14) {
-        for (size_t k = 4; k < 8; ++k) both.push_back(std::min(map[k], map[k + 4]));
-    }
-    const size_t n = std::min(kTraceCells, both.size());
-    std::nth_element(both.begin(), both.end() - static_cast<int64_t>(n), both.end());
+    std::vector<uint8_t> overlay;
+    for (size_t i = 0; i < cells; ++i, map += 14) overlay.insert(overlay.end(), map + 4, map + 8);
+    const size_t n = std::min(kTraceCells, overlay.size());
+    std::nth_element(overlay.begin(), overlay.end() - static_cast<int64_t>(n), overlay.end());
     double sum = 0;
-    for (size_t i = both.size() - n; i < both.size(); ++i) sum += both[i];
+    for (size_t i = overlay.size() - n; i < overlay.size(); ++i) sum += overlay[i];
     return 1 / (1 + std::exp(-(sum / static_cast<double>(n) - zero) * scale));
 }
 
@@ -343,7 +342,7 @@ Finding Typographic::finding(int kind, const Lines& lines, const std::vector<flo
     f.kind = kind;
     f.score =
         1.0 /
-        (1.0 + std::exp(-(curve_[0] + curve_[1] * std::log(static_cast<double>(sum(part)) + 1e-3 * (0.1 + trace)))));
+        (1.0 + std::exp(-(curve_[0] + curve_[1] * std::log(static_cast<double>(sum(part)) + kTraceWeight * trace + 1e-4))));
     f.detector = folder_.name();
     f.view = lines.view.name;
     const std::vector<float> laid = lines.laid();
