@@ -66,6 +66,20 @@ def test_attacks_are_found_and_removed(kernel: str, ratio: int, strength: float)
         assert _core.signal.sampling_grid(mended).evidence < 1
 
 
+@pytest.mark.parametrize("grain", [0.0, 4.0])
+@pytest.mark.parametrize("kernel", attacks.KERNELS)
+@pytest.mark.parametrize("ratio", [2, 3, 4, 5, 7])
+def test_what_is_rebuilt_is_not_rebuilt_again(kernel: str, ratio: int, grain: float) -> None:
+    """Either no grid stands out any more, or there is nothing more to be had from rebuilding."""
+    for page in (writing, stripes):
+        image = scene(403, 517, grain=grain, seed=0)
+        mended = _core.signal.reconstruct(
+            attacks.image_scaling(image, page(403 // ratio, 517 // ratio), kernel, steps=4)
+        )
+        if _core.signal.sampling_grid(mended).evidence >= 1:
+            np.testing.assert_array_equal(_core.signal.reconstruct(mended), mended)
+
+
 @pytest.mark.parametrize(
     ("kernel", "height", "width"),
     [("nearest", 137, 131), ("nearest", 90, 221), ("bilinear", 89, 120), ("bicubic", 61, 90)],

@@ -58,8 +58,10 @@
 //     more taps:  the picture is interpolated linearly from rows and columns with e² <= 0.03, one axis after the other.
 //
 // Neither leaves a grid behind: copies have their surroundings' grain, and the energy of the other is a product. The
-// grid that then stands out is mended too while its evidence is at least 1, three in all. Nothing can be rebuilt where a
-// kernel spares no pixel (bilinear and bicubic at ratio 2): such a payload is an overlay that everyone sees.
+// grid that then stands out is mended too while its evidence is at least 1. A round that leaves such a grid and less than a
+// quarter off the evidence is undone and the last one: so what comes out has evidence below 1, or is its own reconstruction,
+// and sanitizing it again changes nothing. Nothing can be rebuilt where a kernel spares no pixel (bilinear and bicubic at
+// ratio 2): such a payload is an overlay that everyone sees.
 //
 // Low bits. The lowest bits of consecutive samples are packed into bytes in 8 orders ({RGB, R, G, B} x first sample in the
 // highest or the lowest bit) and searched for printable ASCII.

@@ -189,6 +189,18 @@ def _kept(clean: Pixels, payload: Pixels, where: npt.NDArray[np.bool_]) -> Measu
     return measure
 
 
+def _contrast(page: Pixels, where: npt.NDArray[np.bool_]) -> Measure:
+    """Share that is left of the contrast between letters and their page: a page as black as its letters shows none."""
+
+    def measure(out: Sequence[Pixels]) -> float:
+        if out[0].shape != page.shape:
+            return 0.0
+        left, there = (abs(float(p[where].mean()) - float(p[~where].mean())) for p in (out[0], page))
+        return left / there
+
+    return measure
+
+
 def _written(
     family: str,
     variant: str,
@@ -436,7 +448,7 @@ def _file_cases(photo: Pixels, i: int, side: int) -> list[Case]:
         np.ascontiguousarray(drawn[..., :3]), np.ascontiguousarray(drawn[..., 3]), (255, 255, 255), threads=1
     )
     cases.append(Case("alpha", "drawn in alpha", None, ASK, (_rgba_png(drawn),), ASK, (_rgba_png(twin_alpha),),
-                      _kept(white, over_white, strokes), raw=True))  # fmt: skip
+                      _contrast(over_white, strokes), raw=True))  # fmt: skip
     for form in ("png", "jpeg"):
         clean = decode.encode(photo, form)
         made = {
