@@ -1,8 +1,9 @@
 """What lines of writing mean, without ever spelling them: strips → evidence → does this picture give orders?
 
 The model `linesense_v1` turns a strip, grey and 32 pixels high, into *concepts*: 192 non-negative detectors of phrases,
-each the strongest answer along the strip. Nothing in the graph names a letter or a word beyond the presence of one of
-twelve groups of trigger words, so that no text can be read out of it, stored or logged.
+each the strongest answer along the strip. Inside the graph, places where a word has its centre become what the word
+means, and phrases are read from five such meanings in a row. No output of the graph names a letter or a word beyond the
+presence of one of twelve groups of trigger words, so that no text can be read out of it, stored or logged.
 
 Concepts of several lines are joined by their maximum, as if the lines were one: a small perceptron (`heads.npz`) reads
 order, harmful request, persona, ordinary request and empty list from any such union. `LineReader.orders` slides

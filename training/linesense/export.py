@@ -40,9 +40,8 @@ class Shipped(nn.Module):
         self.reader = reader
 
     def forward(self, lines: torch.Tensor) -> torch.Tensor:
-        _, c, p = self.reader.encoder((lines.float() - 128) / 64)
-        concepts = torch.relu(self.reader.concepts(p).amax((2, 3)))
-        return torch.cat([concepts, self.reader.triggers(c).amax((2, 3)), self.reader.facts(c).mean((2, 3))], 1)
+        _, context, centre, triggers, facts = self.reader((lines.float() - 128) / 64)
+        return torch.cat([self.reader.lines(context, centre), triggers, facts], 1)
 
 
 def fold(module: nn.Module) -> None:
@@ -86,7 +85,7 @@ def graph(args: argparse.Namespace) -> None:
     )
     quant_pre_process(str(work / "float.onnx"), str(work / "ready.onnx"), skip_symbolic_shape=True)
     corpus, renderer, rng = source(assets.data_dir(args.data), "train", 77, 120)
-    draw = Batches(corpus, renderer, {}, Dictionary([]), rng)
+    draw = Batches(corpus, renderer, Dictionary([]), rng)
     batches = [draw(12_000)["x"].numpy() for _ in range(10)]
 
     class Feed(CalibrationDataReader):
@@ -106,7 +105,11 @@ def graph(args: argparse.Namespace) -> None:
         weight_type=QuantType.QInt8,
         per_channel=True,
         calibrate_method=CalibrationMethod.MinMax,
-        op_types_to_quantize=["Conv", "Add"],
+        # With Relu, what a convolution gives is coded after it: concepts below zero need no codes. Where words are stays in
+        # full precision, since neighbours that become equal are one peak less. Correlation of concepts with the float
+        # graph: .915 without both, .987 with them.
+        op_types_to_quantize=["Conv", "Add", "Relu"],
+        nodes_to_exclude=["/reader/centre/Conv"],
     )
     import onnxruntime as ort
 

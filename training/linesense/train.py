@@ -1,4 +1,4 @@
-"""Train the line reader: rendered paragraphs → letters, words, trigger groups and meaning at once.
+"""Train the line reader: rendered paragraphs → letters, words and their meanings, trigger groups and phrases at once.
 
     python training/linesense/train.py --data ../shared/data --minutes 60 --run runs/a
 
@@ -26,8 +26,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import assets  # noqa: E402
 from corpus import Corpus  # noqa: E402
-from model import CONCEPTS, Reader, Teachers  # noqa: E402
-from phrases import Dictionary, Phrases, load  # noqa: E402
+from model import CONCEPTS, MEANING, Reader, Teachers, words_at  # noqa: E402
+from phrases import NUMBER, RARE, Dictionary, Phrases, load  # noqa: E402
 from render import CLASSES, SCRIPTS, Backgrounds, Face, Line, Renderer, load_faces, normalise, wrap  # noqa: E402
 from wording import LABELS  # noqa: E402
 
@@ -57,8 +57,6 @@ TRIGGERS: dict[str, str] = {
     "never": "not|never|don|without|no|must|always|only|instead",
 }
 GROUPS = tuple(TRIGGERS)
-#: Words that the training head names; all others are one class.
-WORDS = 2600
 _PATTERN = [re.compile(rf"(?:{p})", re.I) for p in TRIGGERS.values()]
 _SHORT = {
     "ai",
@@ -94,22 +92,13 @@ def word_groups(word: str) -> list[int]:
     return out
 
 
-def dictionary(corpus: Corpus, size: int) -> dict[str, int]:
-    """Return word → class for the `size` most frequent words of drawn paragraphs; 0 is any other word."""
-    count: Counter[str] = Counter()
-    for _ in range(12_000):
-        count.update(set(re.findall(r"[a-z0-9]+(?:['’][a-z]+)?", corpus.any()[1][0].lower())))
-    return {w: i + 1 for i, (w, _) in enumerate(count.most_common(size))}
-
-
 class Batches:
     """Draws batches of whole paragraphs, lines padded to one width with the grey that normalisation centres on."""
 
     def __init__(
-        self, corpus: Corpus, renderer: Renderer, words: dict[str, int], dictionary: Dictionary, rng: random.Random
+        self, corpus: Corpus, renderer: Renderer, dictionary: Dictionary, rng: random.Random
     ) -> None:
-        self.corpus, self.renderer, self.words, self.rng = corpus, renderer, words, rng
-        self.dictionary = dictionary
+        self.corpus, self.renderer, self.dictionary, self.rng = corpus, renderer, dictionary, rng
 
     def lines(self, text: str, limit: int, most: int) -> list[Line]:
         r, style = self.rng, self.renderer.style()
@@ -163,27 +152,24 @@ class Batches:
         x = np.full((n, 1, 32, width), 128, np.uint8)
         frames = np.zeros((n, width // 4), np.int64)
         groups = np.zeros((n, len(GROUPS)), np.float32)
-        at, word, spot = [], [], []
+        at, spot = [], []
         said = np.zeros((n, max(1, max(len(line.words) for line in lines))), np.int64)
         for i, line in enumerate(lines):
             w = min(width, line.pixels.shape[1])
             x[i, 0, :, :w] = normalise(line.pixels)[:, :w]
             f = line.frames[: width // 4]
             frames[i, : f.size] = f
-            for k, (centre, text) in enumerate(line.words):
+            for k, (centre, text) in enumerate((c, t) for c, t in line.words if 0 <= c < width - 4):
                 said[i, k] = self.dictionary(text)
-                if 0 <= centre < width - 4:
-                    spot.append(i * said.shape[1] + k)
-                    at.append(i * (width // 8) + int(centre) // 8)
-                    word.append(self.words.get(text, 0))
-                    for g in word_groups(text):
-                        groups[i, g] = 1
+                spot.append(i * said.shape[1] + k)
+                at.append(i * (width // 8) + int(centre) // 8)
+                for g in word_groups(text):
+                    groups[i, g] = 1
         return {
             "x": torch.from_numpy(x),
             "frames": torch.from_numpy(frames),
             "groups": torch.from_numpy(groups),
             "at": torch.tensor(at, dtype=torch.long),
-            "word": torch.tensor(word, dtype=torch.long),
             "said": torch.from_numpy(said),
             "spot": torch.tensor(spot, dtype=torch.long),
             "script": torch.tensor([line.script for line in lines]),
@@ -225,24 +211,47 @@ def step(
 ) -> tuple[torch.Tensor, dict[str, float], torch.Tensor]:
     """Return (loss, figures, meaning logits of the batch's paragraphs)."""
     x = ((b["x"].float() - 128) / 64).contiguous(memory_format=torch.channels_last)
+    said = b["said"].reshape(-1)[b["spot"]]
     with torch.autocast("cpu", torch.bfloat16):
-        h, c, concepts, triggers, facts = reader(x)
+        h, c, centre, triggers, facts = reader(x)
         letters = teachers.letter(h)[:, :, 0].float()
-        flat = c[:, :, 0].transpose(1, 2).reshape(-1, c.shape[1])
-        words = teachers.word(flat[b["at"]]).float()
-    concepts = concepts[:, :, 0].float()
-    shown, line = concepts.transpose(1, 2).reshape(-1, CONCEPTS)[b["at"]], concepts.amax(2)
+        # A cell beside the centre must say the same: at use the centre is found, and one cell of error is common.
+        places = c.shape[2]
+        beside = torch.randint(-1, 2, b["at"].shape) if reader.training else torch.zeros_like(b["at"])
+        column = (b["at"] % places + beside).clamp(0, places - 1)
+        here = c.transpose(1, 2).reshape(-1, c.shape[1])[b["at"] // places * places + column]
+        names = teachers.word(here).float()
+        means = reader.word(here.T[None])[0].T.float()
+        line = reader.lines(c, centre).float()
+    centre = centre.float()
     with torch.no_grad():
         true = phrases(b["said"])
-    # What the text model sees at each word, and the strongest of it over the line: no place may see more.
-    concept = shortfall(shown, true.reshape(-1, CONCEPTS)[b["spot"]]) + 2 * shortfall(line, true.amax(1))
-    union = pool(torch.relu(line), b["owner"], len(b["labels"]))
+        meant = phrases.words(said)
+    # What the text model takes each word to mean and sees at it, from words where they truly are ...
+    rare = (said > NUMBER) & (said < NUMBER + 1 + RARE)
+    care = torch.where(rare, 0.3, 1.0)
+    mean_word = ((F.mse_loss(means, meant, reduction="none").mean(1) / phrases.words.weight.var()) * care).mean()
+    n, k = b["said"].shape
+    placed = torch.zeros(n * k, MEANING).index_put((b["spot"],), means).view(n, k, MEANING)
+    shown = reader.phrases(placed.transpose(1, 2)).transpose(1, 2).reshape(n * k, CONCEPTS)[b["spot"]]
+    rows = torch.full((n, CONCEPTS), -1.0)
+    rows = rows.scatter_reduce(0, (b["spot"] // k)[:, None].expand_as(shown), shown, "amax", include_self=True)
+    concept = shortfall(shown, true.reshape(-1, CONCEPTS)[b["spot"]]) + 2 * shortfall(rows, true.amax(1))
+    # ... and the meaning of paragraphs from words where the reader itself finds them, as at use.
+    union = pool(line, b["owner"], len(b["labels"]))
     groups = pool(triggers.float().sigmoid().detach(), b["owner"], len(b["labels"]))
     meaning = reader.meaning(torch.cat([F.dropout(union, 0.25, reader.training), groups], 1))
     upright = b["flipped"] < 0.5
     frame = F.cross_entropy(letters, b["frames"])
-    wordy = F.cross_entropy(words, b["word"], reduction="none")
-    wordy = (wordy * torch.where(b["word"] == 0, 0.3, 1.0)).mean() if len(wordy) else frame * 0
+    wordy = F.cross_entropy(names, said, reduction="none")
+    wordy = (wordy * care).mean() if len(wordy) else frame * 0
+    place = torch.zeros(centre.numel())
+    place[b["at"]] = 1.0
+    place = place.view_as(centre)
+    # A neighbour of the centre is neither right nor wrong.
+    near = (F.max_pool1d(place[:, None], 3, 1, 1)[:, 0] > 0) & (place == 0)
+    find = F.binary_cross_entropy_with_logits(centre, place, reduction="none", pos_weight=torch.tensor(2.0))
+    find = (find * torch.where(near, 0.1, 1.0)).mean()
     weight = torch.tensor([1.0, 1.0, 0.5, 0.5, 0.5])
     tail = 1 + 3 * torch.sigmoid(meaning.detach()) * (1 - b["labels"])  # as in phrases.py
     mean = (
@@ -253,14 +262,18 @@ def step(
     ).mean()
     script = F.cross_entropy(facts[:, : len(SCRIPTS)].float(), b["script"])
     flip = F.binary_cross_entropy_with_logits(facts[:, len(SCRIPTS)].float(), b["flipped"])
-    loss = frame + 0.5 * wordy + 10 * concept + mean + 2 * trig + 0.1 * script + 0.3 * flip
+    loss = frame + 0.5 * wordy + 3 * mean_word + 5 * concept + 5 * find + mean + 2 * trig + 0.1 * script + 0.3 * flip
     ink = b["frames"] > 0
     figures = {
         "letter": float((letters.argmax(1) == b["frames"])[ink].float().mean()),
         "frame": float(frame.detach()),
         "wordy": float(wordy.detach()),
-        "word": float((words.argmax(1) == b["word"])[b["word"] > 0].float().mean()) if len(words) else 0.0,
+        "word": float((names.argmax(1) == said)[~rare].float().mean()) if len(said) else 0.0,
+        "means": float(mean_word.detach()),
+        "find": float(find.detach()),
+        "found": float(words_at(centre)[1].sum()) / max(1, len(said)),
         "concept": float(concept.detach()),
+        "line": float(shortfall(line.detach(), true.amax(1))),
         "mean": float(mean.detach()),
         "trig": float(trig.detach()),
         "flip": float(flip.detach()),
@@ -347,7 +360,7 @@ def main() -> None:
     ap.add_argument("--pixels", type=int, default=16_000, help="columns per batch")
     ap.add_argument("--rate", type=float, default=2.5e-3)
     ap.add_argument("--resume", type=Path)
-    ap.add_argument("--meanings", action="store_true", help="with --resume: learn words and meanings anew")
+    ap.add_argument("--anew", action="store_true", help="with --resume: learn words and meanings anew")
     ap.add_argument("--phrases", type=Path, default=HERE / "phrases.pt", help="the text model (phrases.py)")
     args = ap.parse_args()
     torch.set_num_threads(1)
@@ -356,26 +369,31 @@ def main() -> None:
     data = assets.data_dir(args.data)
     corpus, renderer, rng = source(data, "train", args.seed, 300)
     saved = torch.load(args.resume, weights_only=False) if args.resume else None
-    words = saved["words"] if saved and not args.meanings else dictionary(corpus, WORDS)
     phrases, known = load(args.phrases)
-    draw = Batches(corpus, renderer, words, known, rng)
+    draw = Batches(corpus, renderer, known, rng)
     tc, tr, trng = source(data, "test", 7, 60)
-    test = Batches(tc, tr, words, known, trng)
-    held = [test(16_000) for _ in range(16)]
-    reader, teachers = Reader(len(GROUPS), len(SCRIPTS), len(LABELS)), Teachers(len(CLASSES), len(words) + 1)
+    test = Batches(tc, tr, known, trng)
+    held = [test(16_000) for _ in range(40)]
+    reader, teachers = Reader(len(GROUPS), len(SCRIPTS), len(LABELS)), Teachers(len(CLASSES), known.size)
+    text = phrases.state_dict()
+    text["concepts.weight"] = text["concepts.weight"][:, :, None]
+    text["meaning.0.weight"] = F.pad(text["meaning.0.weight"], (0, len(GROUPS)))
+    del text["words.weight"]
     if saved:
         state, taught = saved["reader"], saved["teachers"]
-        if args.meanings:  # letters and their context stay; what phrases mean is learned from another text model
-            state = {k: v for k, v in state.items() if not k.startswith(("concepts", "meaning"))}
+        if args.anew:  # letters and their context stay; what words mean is learned from another text model
+            state = {k: v for k, v in state.items() if not k.startswith("word")} | text
             taught = {k: v for k, v in taught.items() if not k.startswith("word")}
-        reader.load_state_dict(state, strict=not args.meanings)
-        teachers.load_state_dict(taught, strict=not args.meanings)
-    if not saved or args.meanings:
-        text = phrases.meaning.state_dict()
-        reader.meaning.load_state_dict(text | {"0.weight": F.pad(text["0.weight"], (0, len(GROUPS)))})
+        reader.load_state_dict(state, strict=not args.anew)
+        teachers.load_state_dict(taught, strict=not args.anew)
+    else:
+        reader.load_state_dict(text, strict=False)
     reader = reader.to(memory_format=torch.channels_last)
-    params = [*reader.parameters(), *teachers.parameters()]
-    opt = torch.optim.AdamW(params, args.rate, weight_decay=0.01)
+    # What is known from text is bent more slowly than what is learned from pictures.
+    slow = [p for k, p in reader.named_parameters() if k in text]
+    rest = [p for k, p in reader.named_parameters() if k not in text] + [*teachers.parameters()]
+    params = rest + slow
+    opt = torch.optim.AdamW([{"params": rest, "share": 1.0}, {"params": slow, "share": 0.2}], weight_decay=0.01)
     log = (args.run / "log.jsonl").open("a", buffering=1)
     start = last = time.time()
     cpu0, i, seen, spent = time.process_time(), 0, 0, {"render": 0.0, "learn": 0.0}
@@ -387,7 +405,7 @@ def main() -> None:
             break
         warm = min(1.0, (i + 1) / 100)
         for g in opt.param_groups:
-            g["lr"] = args.rate * warm * (0.5 + 0.5 * float(np.cos(np.pi * min(1.0, share)))) + 1e-5
+            g["lr"] = g["share"] * args.rate * warm * (0.5 + 0.5 * float(np.cos(np.pi * min(1.0, share)))) + 1e-5
         t0 = time.process_time()
         if i % 2 and recent:
             b = again(recent[rng.randrange(len(recent))], rng)
@@ -420,7 +438,7 @@ def main() -> None:
             }
             log.write(json.dumps(row) + "\n")
             run.clear()
-            save(args.run, reader, teachers, words, row)
+            save(args.run, reader, teachers, row)
             last = time.time()
     row = {
         "step": i,
@@ -430,12 +448,12 @@ def main() -> None:
         "final": True,
     }
     log.write(json.dumps(row) + "\n")
-    save(args.run, reader, teachers, words, row)
+    save(args.run, reader, teachers, row)
 
 
-def save(run: Path, reader: Reader, teachers: Teachers, words: dict[str, int], row: dict[str, object]) -> None:
+def save(run: Path, reader: Reader, teachers: Teachers, row: dict[str, object]) -> None:
     part = run / "checkpoint.part"
-    torch.save({"reader": reader.state_dict(), "teachers": teachers.state_dict(), "words": words, "row": row}, part)
+    torch.save({"reader": reader.state_dict(), "teachers": teachers.state_dict(), "row": row}, part)
     part.replace(run / "checkpoint.pt")
 
 
