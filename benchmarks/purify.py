@@ -69,6 +69,18 @@ def filters(threads: int = 1) -> dict[str, tuple[Filter, int]]:
             FeatureSqueezing(clip_values=(0, 255), bit_depth=4)(image[None].astype(np.float32))[0][0]
         ).astype(np.uint8)
 
+    def pixmask(image: np.ndarray, preset: str) -> np.ndarray:
+        import warnings
+
+        from pixmask import sanitize
+
+        # It destroys pictures whose rows are not a multiple of 64 bytes; these are continued by their edges, then cut.
+        more = -image.shape[1] % 64
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            out = sanitize(np.pad(image, ((0, 0), (0, more), (0, 0)), "edge"), preset=preset)
+        return np.ascontiguousarray(np.asarray(out)[:, : image.shape[1]])
+
     every = 10**6
     table: dict[str, tuple[Filter, int]] = {"none": (lambda x, _: x, every)}
     table |= {f"ours {p}": (lambda x, seed, p=p: purify(x, p, seed=seed, threads=threads), every) for p in PRESET_NAMES}
@@ -81,10 +93,12 @@ def filters(threads: int = 1) -> dict[str, tuple[Filter, int]]:
         "pillow jpeg q25": (lambda x, _: pillow_jpeg(x, 25), every),
         "opencv median 5": (lambda x, _: cv2.medianBlur(x, 5), every),
         "opencv bilateral 75 + jpeg q50": (lambda x, _: opencv_jpeg(cv2.bilateralFilter(x, 9, 75, 75), 50), every),
-        "opencv nlm 10": (lambda x, _: cv2.fastNlMeansDenoisingColored(x, None, 10, 10), 24),
-        "scikit-image tv .1": (lambda x, _: tv(x), 60),
+        "opencv nlm 10": (lambda x, _: cv2.fastNlMeansDenoisingColored(x, None, 10, 10), 60),
+        "scikit-image tv .1": (lambda x, _: tv(x), every),
         "art feature squeezing 4 bit": (lambda x, _: art_squeeze(x), 60),
-        "bm3d sigma 10": (lambda x, _: bm3d_profile(x), 4),
+        "pixmask balanced": (lambda x, _: pixmask(x, "balanced"), every),
+        "pixmask paranoid": (lambda x, _: pixmask(x, "paranoid"), every),
+        "bm3d sigma 10": (lambda x, _: bm3d_profile(x), 12),
     }
     return table
 
