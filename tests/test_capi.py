@@ -739,7 +739,8 @@ background = [ 1, 2,  # red, green
     )
     np.testing.assert_array_equal(guard.sanitize(array)[2], expected)
     verdict = guard.check(cases()[8])[1]
-    assert [f.threshold for f in guard.findings(verdict)] == [0.25]
+    # Once in the picture and, where what was rebuilt still counts at so low a threshold, once more in that.
+    assert {f.threshold for f in guard.findings(verdict)} == {0.25}
     for wrong, why in {
         "thresholds.scaling = 2": "thresholds.scaling",
         "thresholds.sclaing = 0.5": "sclaing",
