@@ -95,9 +95,7 @@ def word_groups(word: str) -> list[int]:
 class Batches:
     """Draws batches of whole paragraphs, lines padded to one width with the grey that normalisation centres on."""
 
-    def __init__(
-        self, corpus: Corpus, renderer: Renderer, dictionary: Dictionary, rng: random.Random
-    ) -> None:
+    def __init__(self, corpus: Corpus, renderer: Renderer, dictionary: Dictionary, rng: random.Random) -> None:
         self.corpus, self.renderer, self.dictionary, self.rng = corpus, renderer, dictionary, rng
 
     def lines(self, text: str, limit: int, most: int) -> list[Line]:
