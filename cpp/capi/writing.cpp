@@ -340,9 +340,8 @@ Finding Typographic::finding(int kind, const Lines& lines, const std::vector<flo
                              const char* none, double trace) const {
     Finding f;
     f.kind = kind;
-    f.score =
-        1.0 /
-        (1.0 + std::exp(-(curve_[0] + curve_[1] * std::log(static_cast<double>(sum(part)) + kTraceWeight * trace + 1e-4))));
+    f.score = 1.0 / (1.0 + std::exp(-(curve_[0] + curve_[1] * std::log(static_cast<double>(sum(part)) +
+                                                                       kTraceWeight * trace + 1e-4))));
     f.detector = folder_.name();
     f.view = lines.view.name;
     const std::vector<float> laid = lines.laid();
