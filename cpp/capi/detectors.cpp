@@ -167,12 +167,13 @@ Finding alpha_divergence(const ImageView& rgb, const ImageView& alpha) {
         std::nth_element(lines->begin(), fifth, lines->end());
         strokes = std::max(strokes, static_cast<double>(*fifth) / 2);
     }
-    Finding f = found(OG_ALPHA_DIVERGENCE, bell(std::max(std::max(hidden, inside) / 0.12, strokes / 19.2), 1),
+    const double by_hidden = hidden / 0.12, by_alpha = std::max(inside / 0.12, strokes / 19.2);
+    Finding f = found(OG_ALPHA_DIVERGENCE, bell(std::max(by_hidden, by_alpha), 1),
                       format("%.0f%% of the edges lie under transparent pixels, %.0f%% are drawn in the transparency "
                              "alone, as are %.0f strokes in a line.",
                              100 * hidden, 100 * inside, strokes),
                       "structural");
-    if (std::max(inside / 0.12, strokes / 19.2) <= hidden / 0.12) return f;
+    if (by_alpha <= by_hidden) return f;
     // The colour over which least of what alpha draws shows: the median of the colours it is drawn in.
     for (int c = 0, packed = 0; c < 3; ++c) {
         std::array<int64_t, 256> histogram{};

@@ -30,7 +30,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import assets  # noqa: E402
 from corpus import Corpus  # noqa: E402
-from model import CONCEPTS  # noqa: E402
+from model import CONCEPTS, MEANING, PHRASE  # noqa: E402
 from wording import LABELS, Paragraph  # noqa: E402
 
 #: Classes beyond the dictionary: rare words share them by hash, a number of any size is one word, line ends another.
@@ -66,12 +66,12 @@ class Dictionary:
 class Phrases(nn.Module):
     """int N x T words (EDGE where there is none) → N x T x CONCEPTS, and the head over unions of them."""
 
-    def __init__(self, size: int, labels: int, width: int = 112) -> None:
+    def __init__(self, size: int, labels: int) -> None:
         super().__init__()
-        self.words = nn.Embedding(size, width, padding_idx=EDGE)
-        self.near = nn.Conv1d(width, 256, 3, padding=1)
-        self.wide = nn.Conv1d(256, 256, 3, padding=1)
-        self.concepts = nn.Linear(256, CONCEPTS)
+        self.words = nn.Embedding(size, MEANING, padding_idx=EDGE)
+        self.near = nn.Conv1d(MEANING, PHRASE, 3, padding=1)
+        self.wide = nn.Conv1d(PHRASE, PHRASE, 3, padding=1)
+        self.concepts = nn.Linear(PHRASE, CONCEPTS)
         self.meaning = nn.Sequential(nn.Linear(CONCEPTS, 64), nn.ReLU(inplace=True), nn.Linear(64, labels))
 
     def forward(self, t: Tensor) -> Tensor:
@@ -128,6 +128,7 @@ class Pool:
 
 
 def union(line: Tensor, owner: Tensor, n: int) -> Tensor:
+    """Return the strongest of each concept over each paragraph's lines: n x C."""
     out = torch.zeros(n, line.shape[1])
     return out.scatter_reduce(0, owner[:, None].expand_as(line), line, "amax", include_self=True)
 

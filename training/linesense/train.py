@@ -27,7 +27,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import assets  # noqa: E402
 from corpus import Corpus  # noqa: E402
 from model import CONCEPTS, MEANING, Reader, Teachers, words_at  # noqa: E402
-from phrases import NUMBER, RARE, Dictionary, Phrases, load  # noqa: E402
+from phrases import NUMBER, RARE, Dictionary, Phrases, load, union  # noqa: E402
 from render import CLASSES, SCRIPTS, Backgrounds, Face, Line, Renderer, load_faces, normalise, wrap  # noqa: E402
 from wording import LABELS  # noqa: E402
 
@@ -188,12 +188,6 @@ def again(b: dict[str, torch.Tensor], rng: random.Random) -> dict[str, torch.Ten
     return b | {"x": x.round().clamp(0, 255).to(torch.uint8).roll(rng.choice((-2, -1, 0, 1, 2)), 2)}
 
 
-def pool(concepts: torch.Tensor, owner: torch.Tensor, n: int) -> torch.Tensor:
-    """Return the strongest of each concept over each paragraph's lines: n x C."""
-    out = torch.zeros(n, concepts.shape[1], dtype=concepts.dtype)
-    return out.scatter_reduce(0, owner[:, None].expand_as(concepts), concepts, "amax", include_self=True)
-
-
 def shortfall(z: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
     """Return how far the positive part of `z` is from `true` (not negative), present concepts counted twice.
 
@@ -236,9 +230,9 @@ def step(
     rows = rows.scatter_reduce(0, (b["spot"] // k)[:, None].expand_as(shown), shown, "amax", include_self=True)
     concept = shortfall(shown, true.reshape(-1, CONCEPTS)[b["spot"]]) + 2 * shortfall(rows, true.amax(1))
     # ... and the meaning of paragraphs from words where the reader itself finds them, as at use.
-    union = pool(line, b["owner"], len(b["labels"]))
-    groups = pool(triggers.float().sigmoid().detach(), b["owner"], len(b["labels"]))
-    meaning = reader.meaning(torch.cat([F.dropout(union, 0.25, reader.training), groups], 1))
+    whole = union(line, b["owner"], len(b["labels"]))
+    groups = union(triggers.float().sigmoid().detach(), b["owner"], len(b["labels"]))
+    meaning = reader.meaning(torch.cat([F.dropout(whole, 0.25, reader.training), groups], 1))
     upright = b["flipped"] < 0.5
     frame = F.cross_entropy(letters, b["frames"])
     wordy = F.cross_entropy(names, said, reduction="none")

@@ -137,10 +137,11 @@ class StructuralDetector:
             f"{hidden:.0%} of the edges lie under transparent pixels, {inside:.0%} are drawn in the transparency alone, "
             f"as are {strokes:.0f} strokes in a line."
         )
-        score = 1 - math.exp(-(max(hidden / 0.12, inside / 0.12, strokes / 19.2) ** 2))
+        by_hidden, by_alpha = hidden / 0.12, max(inside / 0.12, strokes / 19.2)
+        score = 1 - math.exp(-(max(by_hidden, by_alpha) ** 2))
         detail: dict[str, Any] = {"hidden": round(hidden, 4), "inside": round(inside, 4), "strokes": strokes}
         colours = pixels[::step, ::step][edges_cover & flat]
-        if len(colours) and max(inside / 0.12, strokes / 19.2) > hidden / 0.12:
+        if len(colours) and by_alpha > by_hidden:
             middle = (len(colours) - 1) // 2
             detail["background"] = np.partition(colours, middle, axis=0)[middle].tolist()
         return self._finding("alpha_divergence", score, why, **detail)
