@@ -64,12 +64,23 @@ def test_plan_holds_what_each_kind_asks_for() -> None:
 def test_what_is_left_after_a_picture_is_remade_is_what_gets_redacted() -> None:
     first = [finding("scaling", 1.0), finding("hidden_text", view="nearest", regions=(QUAD,)), finding("adversarial")]
     assert Policy().decide(first).plan.fill == (QUAD,)
-    plan = Policy().decide(first, again=[finding("scaling", 0.1), finding("hidden_text", 0.1, regions=(QUAD,))]).plan
+    plan = Policy().decide(first, looks=[[finding("scaling", 0.1), finding("hidden_text", 0.1, regions=(QUAD,))]]).plan
     assert plan.descale and plan.remakes and not plan.fill and plan.purify is None
     other = tuple((x + 9, y) for x, y in QUAD)
-    plan = Policy().decide(first, again=[finding("typographic", regions=(other,)), finding("adversarial")]).plan
+    plan = Policy().decide(first, looks=[[finding("typographic", regions=(other,)), finding("adversarial")]]).plan
     assert plan.fill == (other,) and plan.purify == "balanced"
-    assert Policy().decide(first, again=[finding("unsafe_content", 1.0)]).decision is Decision.BLOCK
+    assert Policy().decide(first, looks=[[finding("unsafe_content", 1.0)]]).decision is Decision.BLOCK
+
+
+def test_later_looks_only_add_to_what_remakes_a_picture() -> None:
+    first = [finding("alpha_divergence", 0.7, detail={"background": [1, 2, 3]})]
+    looks = [[finding("scaling"), finding("hidden_text", regions=(QUAD,))]]
+    plans = [Policy().decide(first).plan, Policy().decide(first, looks=looks).plan]
+    assert [p.remade for p in plans] == [(False, (1, 2, 3)), (True, (1, 2, 3))]
+    assert plans[1].fill == (QUAD,)
+    looks.append([finding("alpha_divergence", 1.0, detail={"background": [9, 9, 9]})])
+    plan = Policy().decide(first, looks=looks).plan
+    assert plan.remade == (True, (1, 2, 3)) and not plan.fill
 
 
 def test_one_block_wins_over_everything_and_comes_first() -> None:

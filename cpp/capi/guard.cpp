@@ -166,11 +166,12 @@ Outcome Guard::judge(const Input& input, std::vector<Finding>& findings, std::ar
         for (const Carried& t : texts) read(t.text, t.carrier, findings);
     }
     Outcome outcome = decide(policy, findings, points());
-    if (input.image && outcome.plan.remakes()) {
-        // What is redacted is what is found in the picture that is handed out: a payload that is gone must not be drawn anew
-        // by the bars over its lines.
-        const Plan plan = outcome.plan;
-        const ImageView& from = original_.pixels;
+    // What is redacted is what is found in the picture that is handed out: a payload that is gone must not be drawn anew by the
+    // bars over its lines. A later look can only add `descale` to what remakes the picture: there are two at most.
+    Plan done;
+    for (int looks = 1; input.image && outcome.plan.remakes() && !outcome.plan.remakes_as(done); ++looks) {
+        const Plan plan = done = outcome.plan;
+        const ImageView from = seen.items[0].pixels;
         const Pixels made(from.height, from.width, 3);
         const uint8_t under[3] = {static_cast<uint8_t>(plan.background >> 16 & 255),
                                   static_cast<uint8_t>(plan.background >> 8 & 255),
@@ -181,15 +182,15 @@ Outcome Guard::judge(const Input& input, std::vector<Finding>& findings, std::ar
             copy(from, made.view);
         if (plan.descale) reconstruct(made.view, made.view, run);
         std::vector<Finding> again;
-        const Views remade = look(made.view, again);
-        for (Finding& f : again) f.again = true;
+        look(made.view, again);
+        for (Finding& f : again) f.look = looks;
         findings.insert(findings.end(), again.begin(), again.end());
-        outcome = decide(policy, findings, points(), true);
-        const auto silent = [](const Finding& f) { return f.again && f.score < f.threshold; };
-        findings.erase(std::remove_if(findings.begin(), findings.end(), silent), findings.end());
-        for (Finding& f : findings)
-            if (f.again) f.view = "remade " + f.view;
+        outcome = decide(policy, findings, points(), looks);
     }
+    const auto silent = [](const Finding& f) { return f.look > 0 && f.score < f.threshold; };
+    findings.erase(std::remove_if(findings.begin(), findings.end(), silent), findings.end());
+    for (Finding& f : findings)
+        if (f.look > 0) f.view = "remade " + f.view;
     for (const Finding& f : findings)
         scores[static_cast<size_t>(f.kind)] = std::max(scores[static_cast<size_t>(f.kind)], f.score);
     return outcome;

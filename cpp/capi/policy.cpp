@@ -219,7 +219,7 @@ void Policy::merge(const Value& all) {
 }
 
 Outcome decide(const Policy& policy, std::vector<Finding>& findings, const std::array<double, kKinds>& points,
-               bool looked_again) {
+               int look) {
     std::vector<Finding*> counted;
     std::stable_sort(findings.begin(), findings.end(),
                      [](const Finding& a, const Finding& b) { return a.score > b.score; });
@@ -248,8 +248,8 @@ Outcome decide(const Policy& policy, std::vector<Finding>& findings, const std::
         out.decision = OG_SANITIZED;
         out.plan.descale |= f->kind == OG_SCALING;
         if (f->low_bits) out.plan.low_bits = std::max(policy.low_bits, 1);
-        if (f->background >= 0 && out.plan.background < 0) out.plan.background = f->background;
-        if (looked_again && !f->again) continue;
+        if (f->look == 0 && f->background >= 0 && out.plan.background < 0) out.plan.background = f->background;
+        if (f->look != look) continue;
         out.plan.purify |= f->kind == OG_ADVERSARIAL;
         if (!kFacts[f->kind].fills && f->view.compare(0, 3, "qr:") != 0) continue;
         for (const Quad& q : f->regions) {

@@ -33,9 +33,9 @@ struct Finding {
     std::vector<Quad> regions{};   ///< in the original's pixels
     int64_t begin = -1, end = -1;  ///< of a finding in text, in code points
     bool low_bits = false;         ///< carried by the lowest bits of the pixels
-    bool again = false;            ///< found in the picture that the plan remakes
-    int background = -1;           ///< 0xRRGGBB that shows least of what is drawn in alpha
-    double threshold = 0.5;        ///< filled in by `decide`, as are the next two
+    int look = 0;            ///< 0: found in the original; n: at the n-th later look, in the picture remade so far
+    int background = -1;     ///< 0xRRGGBB that shows least of what is drawn in alpha
+    double threshold = 0.5;  ///< filled in by `decide`, as are the next two
     int action = OG_IGNORE;
     bool counts = false;
 };
@@ -78,6 +78,7 @@ struct Plan {
 
     /// The picture becomes another one before anything in it is redacted, so that it must be looked at again.
     bool remakes() const { return descale || background >= 0; }
+    bool remakes_as(const Plan& other) const { return descale == other.descale && background == other.background; }
 };
 
 struct Outcome {
@@ -87,9 +88,10 @@ struct Outcome {
 };
 
 /// Fills in threshold, action and counts of every finding, sorts them by score, and decides. `points`: operating points by kind,
-/// negative where no model recorded one. `looked_again`: what is redacted and purified is what findings with `again` say.
+/// negative where no model recorded one. `look`: the last one. What it found is redacted and purified; the background is chosen by
+/// the first one alone, for what was laid over one has no alpha left.
 Outcome decide(const Policy& policy, std::vector<Finding>& findings, const std::array<double, kKinds>& points,
-               bool looked_again = false);
+               int look = 0);
 
 }  // namespace capi
 }  // namespace og

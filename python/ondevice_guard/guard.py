@@ -183,16 +183,17 @@ class Guard:
         if picture is not None and text:
             with run.stage("crossmodal"):
                 findings += loaded.relation(text, findings)
+        original = pixels = seen.original.pixels if seen is not None else None
+
+        def again(plan: Plan) -> Sequence[Finding]:
+            nonlocal pixels
+            assert picture is not None and original is not None  # only a finding about a picture remakes it
+            pixels, found = self._remake(run, loaded, picture, original, plan)
+            return found
+
         with run.stage("policy"):
-            outcome = self.policy.decide(findings, loaded.operating_points)
-        pixels: Pixels | None = None
-        if picture is not None and seen is not None and outcome.decision is not Decision.BLOCK:
-            pixels = seen.original.pixels
-            if outcome.plan.remakes:
-                pixels, again = self._remake(run, loaded, picture, pixels, outcome.plan)
-                with run.stage("policy"):
-                    outcome = self.policy.decide(findings, loaded.operating_points, again)
-                findings += remade(again, outcome.thresholds)
+            outcome, remade = settle(self.policy, findings, loaded.operating_points, again)
+        findings += remade
         if outcome.decision is Decision.BLOCK:
             pixels = None
         elif pixels is not None:
@@ -415,9 +416,34 @@ class Guard:
             yield verdict  # type: ignore[misc]
 
 
-def remade(again: Sequence[Finding], thresholds: Mapping[str, float]) -> list[Finding]:
-    """Return what counts of a second look (see `Policy.decide`), restated as findings about the picture that was remade."""
-    return [replace(f, view=f"remade {f.view}") for f in again if f.score >= thresholds[f.kind]]
+def settle(
+    policy: Policy,
+    findings: Sequence[Finding],
+    operating_points: Mapping[str, float] | None,
+    again: Callable[[Plan], Sequence[Finding]],
+) -> tuple[Outcome, list[Finding]]:
+    """Decide; where the plan remakes the picture, look again and decide again, until the plan makes the picture looked at.
+
+    A later look can only add `descale` to what remakes the picture (see `Policy.decide`): there are two at most.
+
+    Args:
+        policy: Decides.
+        findings: About the original.
+        operating_points: As in `Policy.decide`.
+        again: Plan → what every detector finds in the picture that it remakes.
+
+    Returns:
+        The outcome, and what counts of the later looks, restated as findings about a picture that was remade.
+    """
+    looks: list[Sequence[Finding]] = []
+    made = None
+    outcome = policy.decide(findings, operating_points)
+    while outcome.plan.remakes and outcome.plan.remade != made:
+        made = outcome.plan.remade
+        looks.append(again(outcome.plan))
+        outcome = policy.decide(findings, operating_points, looks)
+    counted = [f for look in looks for f in look if f.score >= outcome.thresholds[f.kind]]
+    return outcome, [replace(f, view=f"remade {f.view}") for f in counted]
 
 
 def _from_carrier(finding: Finding, carrier: str) -> Finding:

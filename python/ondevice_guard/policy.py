@@ -282,21 +282,23 @@ class Policy:
         self,
         findings: Sequence[Finding],
         operating_points: Mapping[str, float] | None = None,
-        again: Sequence[Finding] | None = None,
+        looks: Sequence[Sequence[Finding]] = (),
     ) -> Outcome:
         """Turn findings into a decision, a plan and reasons.
 
         Args:
             findings: From all detectors, in any order.
             operating_points: kind → threshold recorded by the models at this policy's `fpr`.
-            again: What the detectors found in the picture that the plan remakes (`Plan.remakes`): it is what gets redacted
-                and purified, so that nothing is filled that is no longer there. None: nobody looked again.
+            looks: What the detectors found at each later look, in the picture that the plan so far remakes
+                (`Plan.remakes`). What the last of them found is what gets redacted and purified, so that nothing is filled
+                that is no longer there; the background is chosen by `findings` alone, for what was laid over one has no
+                alpha left.
 
         Returns:
             The outcome. It depends on nothing but the arguments.
         """
         thresholds = self.effective_thresholds(operating_points)
-        everything = [*findings, *(again or ())]
+        everything = [*findings, *(f for look in looks for f in look)]
         counted = [f for f in everything if f.score >= thresholds[f.kind] and self._action(f) != "ignore"]
         counted.sort(key=lambda f: (-ACTIONS.index(self._action(f)), -f.score, f.kind))
         worst = self._action(counted[0]) if counted else "ignore"
@@ -304,8 +306,10 @@ class Policy:
         if worst == "block":
             decision, plan = Decision.BLOCK, Plan()
         elif to_clean:
-            remaining = to_clean if again is None else [f for f in to_clean if any(f is a for a in again)]
-            decision, plan = Decision.SANITIZED, self._plan(to_clean, remaining)
+            first, last = (
+                [f for f in to_clean if any(f is g for g in look)] for look in (findings, (looks or [findings])[-1])
+            )
+            decision, plan = Decision.SANITIZED, self._plan(to_clean, first, last)
         else:
             decision, plan = Decision.ALLOW, Plan()
         reasons = tuple(dict.fromkeys(f"{f.kind} ({self._action(f)}): {f.why}" for f in counted))
@@ -322,9 +326,9 @@ class Policy:
                 return "block" if self.actions["qr_code"] == "block" else "sanitize"
         return action
 
-    def _plan(self, to_clean: Sequence[Finding], remaining: Sequence[Finding]) -> Plan:
-        fill = tuple(q for f in remaining if f.kind in _FILLS or f.view.startswith("qr:") for q in f.regions)
-        background = next((f.detail["background"] for f in to_clean if "background" in f.detail), None)
+    def _plan(self, to_clean: Sequence[Finding], first: Sequence[Finding], last: Sequence[Finding]) -> Plan:
+        fill = tuple(q for f in last if f.kind in _FILLS or f.view.startswith("qr:") for q in f.regions)
+        background = next((f.detail["background"] for f in first if "background" in f.detail), None)
         low_bits = any(
             f.detail.get("carrier") == "pixels:low_bits" or "pixels:low_bits" in f.detail.get("carriers", ())
             for f in to_clean
@@ -332,7 +336,7 @@ class Policy:
         return Plan(
             fill=tuple(dict.fromkeys(fill)),
             fill_method=self.fill_method,
-            purify=self.purify if any(f.kind == "adversarial" for f in remaining) else None,
+            purify=self.purify if any(f.kind == "adversarial" for f in last) else None,
             descale=any(f.kind == "scaling" for f in to_clean),
             reset_low_bits=max(self.low_bits, 1) if low_bits else 0,
             background=None if background is None else (background[0], background[1], background[2]),

@@ -272,9 +272,14 @@ class Plan:
         return self.remakes or bool(self.fill or self.purify or self.reset_low_bits)
 
     @property
+    def remade(self) -> tuple[bool, tuple[int, int, int] | None]:
+        """What makes another picture of it before anything in it is redacted: `descale` and `background`."""
+        return self.descale, self.background
+
+    @property
     def remakes(self) -> bool:
-        """True when the picture becomes another one before anything in it is redacted, so that it must be looked at again."""
-        return self.descale or self.background is not None
+        """True when the picture becomes another one, so that it must be looked at again."""
+        return self.remade != (False, None)
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 from .. import _core, decode, sanitize
 from ..errors import UnsupportedInput
-from ..guard import Guard
+from ..guard import Guard, settle
 from ..policy import Policy
 from ..purification import PRESET_NAMES, purify
 from ..types import KINDS, Decision, Finding, Pixels, Plan
@@ -201,15 +202,16 @@ class Replay:
                 worst = max(worst, _logit(finding.score) - _logit(thresholds[finding.kind]))
         return worst
 
+    def _found(self, i: int, plan: Plan) -> Sequence[Finding]:
+        return self.again(i, plan)[1]
+
     def decide(self, policy: Policy) -> tuple[Decision, tuple[Plan, ...]]:
         """Return what a guard with this policy would decide, and its plan for each picture."""
         decisions, plans = [], []
         for i, verdict in enumerate(self.verdicts):
             if not verdict:
                 return verdict.decision, ()  # nothing was decoded, or something broke: every policy refuses
-            outcome = policy.decide(verdict.findings)
-            if outcome.plan.remakes:
-                outcome = policy.decide(verdict.findings, again=self.again(i, outcome.plan)[1])
+            outcome, _ = settle(policy, verdict.findings, None, partial(self._found, i))
             decisions.append(outcome.decision)
             if verdict.size is not None:
                 plans.append(outcome.plan)
@@ -287,7 +289,7 @@ class Bench:
         known: dict[tuple[object, ...], tuple[Pixels, Sequence[Finding]]] = {}
 
         def again(i: int, plan: Plan) -> tuple[Pixels, Sequence[Finding]]:
-            key = (i, plan.descale, plan.background)
+            key = (i, plan.remade)
             if key not in known:
                 known[key] = self.guard.remake(pictures[i], plan)
             return known[key]
