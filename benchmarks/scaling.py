@@ -6,10 +6,11 @@ For each photograph of the test part, kernel, ratio and opacity an attack is mad
 worst case) and goes through `Guard.check` with the default policy and every detector (or those of `--detectors`). A
 payload *shows* in a view of the picture that is handed out (nothing shows of a blocked one) when its matched filter
 (correlation of the high-passed view with the high-passed payload) exceeds every value that pictures without one reach
-under the same kernel and size: three times as many clean photographs, and the attacked ones after the same repair, whose
-attack carried the payload's blurred page, that is its mean and none of its letters. (A rebuilt picture is smoother, which
-alone moves the filter's chance agreement; `hidden_neutralised_as_untouched` counts against the clean ones only.) Opacity
-is the regression coefficient of the same two pictures, less that of the clean photograph.
+under the same kernel and size: three times as many clean photographs, and the attacked ones whose attack carried the
+payload's blurred page, that is its mean and none of its letters, once rebuilt and once handed out by the same guard. (A
+picture that was rebuilt or purified is smoother, which alone moves the filter's chance agreement;
+`hidden_neutralised_as_untouched` counts against the clean ones only.) Opacity is the regression coefficient of the same two
+pictures, less that of the clean photograph.
 
 `in_plain_sight`: the payload has at least half its opacity when the attack is averaged over the kernel's period, which
 is what a person sees: a kernel with as many taps as the ratio spares no pixel, and its "attack" is an overlay.
@@ -149,8 +150,10 @@ def main() -> None:
     for (i, _), target in targets.items():
         for kernel in attacks.KERNELS if i < len(photos) else ():
             empty = attacks.image_scaling(photos[i], blurred(target.pixels), kernel, 0.5, steps=1)
-            for name, value in target.seen(_core.signal.reconstruct(empty)).items():
-                null[name] = max(null[name], abs(value))
+            verdict = guard.check(image=empty)
+            for pixels in (_core.signal.reconstruct(empty), *([verdict.to_numpy()] if verdict else [])):
+                for name, value in target.seen(pixels).items():
+                    null[name] = max(null[name], abs(value))
 
     rows = []
     for kernel in attacks.KERNELS:

@@ -466,6 +466,8 @@ constexpr double kExposed = 0.03;   // of a whole sample: what kept pixels carry
 constexpr double kKept = 0.125;     // share of pixels that must be left to rebuild the others from
 constexpr double kFall = 0.75;      // of the evidence is left at most by a round that is kept: 0.6 on 126 attacks
 constexpr double kBicubic = -0.75;  // OpenCV's and torch's
+constexpr double kLeastLeft = 0.4;  // a bicubic payload has 0.6 to 1.4, a bilinear one, which leaves nothing, up to 0.2
+constexpr double kMostLeft = 1.5;   // clipping drives the outer taps further than least squares would
 
 /// How a resize without antialiasing reads a line: one pixel at floor((i + phase / kPhases) N / n), or the two or four
 /// around (i + 1/2) N / n - 1/2.
@@ -473,28 +475,46 @@ struct Reader {
     int taps = 1, phase = 0;
 };
 
+/// What one sample reads of its axis: two lines or four, beyond the border the last one again.
+struct Taps {
+    std::array<int64_t, 4> line{};
+    std::array<double, 4> weight{};
+};
+
+std::vector<Taps> taps_of(int64_t pixels, int64_t samples, int taps) {
+    std::vector<Taps> all(static_cast<size_t>(samples));
+    const double ratio = static_cast<double>(pixels) / static_cast<double>(samples);
+    for (int64_t i = 0; i < samples; ++i) {
+        const double centre = (static_cast<double>(i) + 0.5) * ratio - 0.5;
+        const int64_t first = static_cast<int64_t>(std::floor(centre)) - taps / 2 + 1;
+        for (int64_t t = 0; t < taps; ++t) {
+            const double d = std::abs(centre - static_cast<double>(first + t));
+            const double a = kBicubic;
+            const double weight = taps == 2 ? 1 - d
+                                  : d <= 1  ? ((a + 2) * d - (a + 3)) * d * d + 1
+                                            : ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
+            Taps& sample = all[static_cast<size_t>(i)];
+            sample.line[static_cast<size_t>(t)] = std::min(std::max<int64_t>(first + t, 0), pixels - 1);
+            sample.weight[static_cast<size_t>(t)] = weight;
+        }
+    }
+    return all;
+}
+
 /// The largest absolute weight that each of N pixels has in any of the n samples.
 std::vector<double> exposure_of(int64_t pixels, int64_t samples, const Reader& reader) {
     std::vector<double> exposure(static_cast<size_t>(pixels), 0.0);
-    const double ratio = static_cast<double>(pixels) / static_cast<double>(samples);
-    for (int64_t i = 0; i < samples; ++i) {
-        if (reader.taps == 1) {
-            const int64_t at = (kPhases * i + reader.phase) * pixels, per = kPhases * samples;
-            exposure[static_cast<size_t>(std::min(at / per, pixels - 1))] = 1;
-            // Whether a place that is a whole number is rounded down to it or to the one before, libraries differ.
-            if (at % per == 0 && at > 0 && pixels % samples != 0) exposure[static_cast<size_t>(at / per - 1)] = 1;
-            continue;
-        }
-        const double centre = (static_cast<double>(i) + 0.5) * ratio - 0.5;
-        const int64_t base = static_cast<int64_t>(std::floor(centre)), reach = reader.taps / 2;
-        for (int64_t tap = base - reach + 1; tap <= base + reach; ++tap) {
-            const double d = std::abs(centre - static_cast<double>(tap));
-            const double a = kBicubic;
-            const double weight = reader.taps == 2 ? 1 - d
-                                  : d <= 1         ? ((a + 2) * d - (a + 3)) * d * d + 1
-                                                   : ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
-            double& most = exposure[static_cast<size_t>(std::min(std::max<int64_t>(tap, 0), pixels - 1))];
-            most = std::max(most, std::abs(weight));
+    for (int64_t i = 0; i < samples && reader.taps == 1; ++i) {
+        const int64_t at = (kPhases * i + reader.phase) * pixels, per = kPhases * samples;
+        exposure[static_cast<size_t>(std::min(at / per, pixels - 1))] = 1;
+        // Whether a place that is a whole number is rounded down to it or to the one before, libraries differ.
+        if (at % per == 0 && at > 0 && pixels % samples != 0) exposure[static_cast<size_t>(at / per - 1)] = 1;
+    }
+    if (reader.taps == 1) return exposure;
+    for (const Taps& sample : taps_of(pixels, samples, reader.taps)) {
+        for (size_t t = 0; t < sample.line.size(); ++t) {
+            double& most = exposure[static_cast<size_t>(sample.line[t])];
+            most = std::max(most, std::abs(sample.weight[t]));
         }
     }
     return exposure;
@@ -542,8 +562,10 @@ struct Pattern {
     }
 };
 
-/// The resize that the residuals speak of: of all that fit nearly as well as the best, the one to the fewest pixels.
-Fit fit_of(const ImageView& v, const SamplingGrid& grid, const SignalKernels& k, const Context& context) {
+/// The resize that the residuals speak of: of all that fit nearly as well as the best, the one to the fewest pixels; and the
+/// best, which the former is a part of where a payload covers a part of the picture.
+std::array<Fit, 2> fits_of(const ImageView& v, const SamplingGrid& grid, const SignalKernels& k,
+                           const Context& context) {
     const Luma luma = luma_of(v, k, context);
     const std::vector<int64_t> rows = rows_to_look_at(v.height, v.width, false);
     const std::vector<int64_t> columns = rows_to_look_at(v.width, 1, true);
@@ -574,6 +596,8 @@ Fit fit_of(const ImageView& v, const SamplingGrid& grid, const SignalKernels& k,
                 const double stretch =
                     static_cast<double>(height * v.width) / static_cast<double>(widths[w] * v.height);
                 if (stretch > kStretch || stretch < 1 / kStretch) continue;
+                // Two taps of less than two pixels each read every line: such a payload is an overlay, and hides nothing.
+                if (readers[which].taps > 1 && std::max(2 * height - v.height, 2 * widths[w] - v.width) > 2) continue;
                 found[static_cast<size_t>(task)].push_back({height, widths[w], readers[which], 0});
             }
             for (size_t e = 0; e < residuals.size() && !found[static_cast<size_t>(task)].empty(); ++e) {
@@ -604,18 +628,18 @@ Fit fit_of(const ImageView& v, const SamplingGrid& grid, const SignalKernels& k,
             }
         }
     });
-    Fit best;
-    double most = 0;
+    Fit fewest, best;
     for (const std::vector<Fit>& fits : found)
-        for (const Fit& fit : fits) most = std::max(most, fit.z);
+        for (const Fit& fit : fits)
+            if (fit.z > best.z) best = fit;
     for (const std::vector<Fit>& fits : found) {
         for (const Fit& fit : fits) {
-            if (fit.z < kAsGood * most) continue;
-            const int64_t size = fit.height * fit.width, smallest = best.height * best.width;
-            if (best.z == 0 || size < smallest || (size == smallest && fit.z > best.z)) best = fit;
+            if (fit.z < kAsGood * best.z) continue;
+            const int64_t size = fit.height * fit.width, least = fewest.height * fewest.width;
+            if (fewest.z == 0 || size < least || (size == least && fit.z > fewest.z)) fewest = fit;
         }
     }
-    return best;
+    return {fewest, best};
 }
 
 /// How much of each row and each column some resize reads.
@@ -708,27 +732,139 @@ std::vector<Between> between(const std::vector<double>& exposure) {
     return lines;
 }
 
-/// Interpolates the picture from the rows and columns that are not read, linearly and one axis after the other: the energy
-/// of what comes out is a product of a row and a column pattern, which no one takes for a sampling grid.
-void interpolate(const ImageView& v, const MutableImageView& out, const Sampled& s, const Context& context) {
-    const std::vector<Between> down = between(s.rows), across = between(s.columns);
-    if (down[0].before < 0 || across[0].before < 0) return;
-    parallel_for(context, v.height, grain_rows(v, 1 << 14), [&](int64_t begin, int64_t end) {
+/// The picture at the crossings of the rows and columns that are not read.
+struct Lattice {
+    std::vector<int64_t> rows, columns;
+    std::vector<int64_t> row_at, column_at;  // of every line of the picture its number here, or -1
+    int channels;
+    std::vector<float> values;
+
+    Lattice(const ImageView& v, const std::vector<Between>& down, const std::vector<Between>& across)
+        : row_at(down.size(), -1), column_at(across.size(), -1), channels(v.channels) {
+        for (size_t y = 0; y < down.size(); ++y) {
+            if (down[y].before != static_cast<int64_t>(y)) continue;
+            row_at[y] = static_cast<int64_t>(rows.size());
+            rows.push_back(static_cast<int64_t>(y));
+        }
+        for (size_t x = 0; x < across.size(); ++x) {
+            if (across[x].before != static_cast<int64_t>(x)) continue;
+            column_at[x] = static_cast<int64_t>(columns.size());
+            columns.push_back(static_cast<int64_t>(x));
+        }
+        values.reserve(rows.size() * columns.size() * static_cast<size_t>(channels));
+        for (const int64_t y : rows) {
+            for (const int64_t x : columns) {
+                const uint8_t* from = v.row(y) + x * channels;
+                for (int c = 0; c < channels; ++c) values.push_back(static_cast<float>(from[c]));
+            }
+        }
+    }
+
+    int64_t row_size() const { return static_cast<int64_t>(columns.size()) * channels; }
+};
+
+/// Interpolates the picture from a lattice, linearly and one axis after the other: the energy of what comes out is a product
+/// of a row and a column pattern, which no one takes for a sampling grid.
+void spread(const Lattice& l, const std::vector<Between>& down, const std::vector<Between>& across,
+            const MutableImageView& out, const Context& context) {
+    const auto row_of = [&](int64_t y) { return l.values.data() + l.row_at[static_cast<size_t>(y)] * l.row_size(); };
+    parallel_for(context, out.height, grain_rows(out, 1 << 14), [&](int64_t begin, int64_t end) {
         for (int64_t y = begin; y < end; ++y) {
             const Between& b = down[static_cast<size_t>(y)];
-            const uint8_t *above = v.row(b.before), *below = v.row(b.after);
+            const float *above = row_of(b.before), *below = row_of(b.after);
             uint8_t* to = out.row(y);
-            for (int64_t x = 0; x < v.width; ++x) {
-                const Between& a = across[static_cast<size_t>(x)];
-                for (int c = 0; c < v.channels; ++c) {
-                    const int64_t left = a.before * v.channels + c, right = a.after * v.channels + c;
-                    const double top = above[left] + a.share * (above[right] - above[left]);
-                    const double bottom = below[left] + a.share * (below[right] - below[left]);
-                    *to++ = static_cast<uint8_t>(top + b.share * (bottom - top) + 0.5);
+            for (const Between& a : across) {
+                const int64_t left = l.column_at[static_cast<size_t>(a.before)] * l.channels,
+                              right = l.column_at[static_cast<size_t>(a.after)] * l.channels;
+                for (int c = 0; c < l.channels; ++c) {
+                    const double top = above[left + c] + a.share * (above[right + c] - above[left + c]);
+                    const double bottom = below[left + c] + a.share * (below[right + c] - below[left + c]);
+                    const double value = top + b.share * (bottom - top) + 0.5;
+                    *to++ = static_cast<uint8_t>(std::min(std::max(value, 0.0), 255.0));
                 }
             }
         }
     });
+}
+
+/// What the outer taps of a bicubic payload leave in the lattice, to a factor: what the resize reads of the attack and not of
+/// the picture rebuilt without it, put back where it was read from (the pseudo-inverse of a kernel whose samples overlap
+/// little is its transpose over their squares).
+Lattice left_by(const ImageView& attack, const ImageView& rebuilt, const Fit& fit, const Lattice& like,
+                const Context& context) {
+    const std::vector<Taps> down = taps_of(attack.height, fit.height, 4), across = taps_of(attack.width, fit.width, 4);
+    Lattice left = like;
+    std::fill(left.values.begin(), left.values.end(), 0.0F);
+    const auto square = [](const Taps& t) {
+        double sum = 0;
+        for (const double w : t.weight) sum += w * w;
+        return sum;
+    };
+    parallel_for(context, like.channels, 1, [&](int64_t begin, int64_t end) {
+        std::vector<double> line(static_cast<size_t>(attack.width)), put(like.columns.size());
+        for (int64_t c = begin; c < end; ++c) {
+            for (const Taps& i : down) {
+                std::fill(line.begin(), line.end(), 0.0);
+                for (size_t t = 0; t < i.line.size(); ++t) {
+                    const uint8_t *a = attack.row(i.line[t]) + c, *b = rebuilt.row(i.line[t]) + c;
+                    for (size_t x = 0; x < line.size(); ++x, a += like.channels, b += like.channels)
+                        line[x] += i.weight[t] * (*a - *b);
+                }
+                std::fill(put.begin(), put.end(), 0.0);
+                for (const Taps& j : across) {
+                    double read = 0;
+                    for (size_t t = 0; t < j.line.size(); ++t)
+                        read += j.weight[t] * line[static_cast<size_t>(j.line[t])];
+                    read /= square(i) * square(j);
+                    for (size_t t = 0; t < j.line.size(); ++t) {
+                        const int64_t at = like.column_at[static_cast<size_t>(j.line[t])];
+                        if (at >= 0) put[static_cast<size_t>(at)] += j.weight[t] * read;
+                    }
+                }
+                for (size_t t = 0; t < i.line.size(); ++t) {
+                    const int64_t at = like.row_at[static_cast<size_t>(i.line[t])];
+                    if (at < 0) continue;
+                    float* to = left.values.data() + at * like.row_size() + c;
+                    for (const double value : put) *to += static_cast<float>(i.weight[t] * value), to += like.channels;
+                }
+            }
+        }
+    });
+    return left;
+}
+
+/// How much of `pattern` is in a lattice: the regression of what each value has beyond its four neighbours.
+double share_of(const Lattice& pattern, const Lattice& in) {
+    const int64_t stride = in.row_size(), step = in.channels;
+    double product = 0, power = 0;
+    for (int64_t y = 1; y + 1 < static_cast<int64_t>(in.rows.size()); ++y) {
+        for (int64_t x = step; x + step < stride; ++x) {
+            const int64_t at = y * stride + x;
+            const auto beyond = [&](const std::vector<float>& v) {
+                const float* p = v.data() + at;
+                return p[0] - 0.25 * (static_cast<double>(p[-stride]) + p[stride] + p[-step] + p[step]);
+            };
+            const double b = beyond(pattern.values);
+            product += b * beyond(in.values);
+            power += b * b;
+        }
+    }
+    return product / (power + 1e-9);
+}
+
+/// Interpolates the picture from the rows and columns that are not read, less what a bicubic payload left there.
+void interpolate(const ImageView& v, const MutableImageView& out, const Sampled& s, const Fit& fit,
+                 const Context& context) {
+    const std::vector<Between> down = between(s.rows), across = between(s.columns);
+    if (down[0].before < 0 || across[0].before < 0) return;
+    Lattice kept(v, down, across);
+    spread(kept, down, across, out, context);
+    const Lattice left =
+        left_by(v, {out.data, out.height, out.width, out.channels, out.row_stride}, fit, kept, context);
+    const double share = std::min(share_of(left, kept), kMostLeft);
+    if (share < kLeastLeft) return;
+    for (size_t i = 0; i < kept.values.size(); ++i) kept.values[i] -= static_cast<float>(share * left.values[i]);
+    spread(kept, down, across, out, context);
 }
 
 }  // namespace
@@ -744,19 +880,28 @@ SamplingGrid reconstruct(const ImageView& in, const MutableImageView& out, const
     const ImageView now(out.data, out.height, out.width, out.channels, out.row_stride);
     const SamplingGrid first = grid_of(now, context);
     for (SamplingGrid grid = first; grid.evidence > 0;) {
-        const Packed before(now, &out);
-        Sampled sampled;
-        const int taps = sampled_by(fit_of(before.view(), grid, k, context), v.height, v.width, sampled);
-        if (taps == 0) break;
-        (taps == 1 ? draw : interpolate)(before.view(), out, sampled, context);
-        const SamplingGrid after = grid_of(now, context);
-        if (after.evidence < 1) break;
-        if (after.evidence > kFall * grid.evidence) {
+        const Packed packed_before(now, &out);
+        const ImageView& before = packed_before.view();
+        bool better = false;
+        for (const Fit& fit : fits_of(before, grid, k, context)) {
+            Sampled sampled;
+            const int taps = sampled_by(fit, v.height, v.width, sampled);
+            if (taps == 0) continue;
+            if (taps == 1) {
+                draw(before, out, sampled, context);
+            } else {
+                interpolate(before, out, sampled, fit, context);
+            }
+            const SamplingGrid after = grid_of(now, context);
+            better = after.evidence < std::max(1.0, kFall * grid.evidence);
+            if (better) {
+                grid = after;
+                break;
+            }
             for (int64_t y = 0; y < v.height; ++y)
-                std::memcpy(out.row(y), before.view().row(y), static_cast<size_t>(v.samples_per_row()));
-            break;
+                std::memcpy(out.row(y), before.row(y), static_cast<size_t>(v.samples_per_row()));
         }
-        grid = after;
+        if (!better || grid.evidence < 1) break;
     }
     return first;
 }

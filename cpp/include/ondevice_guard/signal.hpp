@@ -57,9 +57,15 @@
 //     one tap:    a rebuilt pixel is a copy of one of the nearest kept ones, drawn by its place;
 //     more taps:  the picture is interpolated linearly from rows and columns with e² <= 0.03, one axis after the other.
 //
+// What is interpolated spreads what it carries: with K the bicubic resize, X the kept values, s(X) the picture interpolated
+// from them and T = K^T K (x - s(X)) over the samples' squares, read where X is, the outer taps of a bicubic payload leave
+// about T in X, those of a bilinear one nothing. The regression g of X on T, of what each value has beyond its four
+// neighbours, tells which: from 0.4 on s(X - min(g, 1.5) T) is handed out.
+//
 // Neither leaves a grid behind: copies have their surroundings' grain, and the energy of the other is a product. The
 // grid that then stands out is mended too while its evidence is at least 1. A round that leaves such a grid and less than a
-// quarter off the evidence is undone and the last one: so what comes out has evidence below 1, or is its own reconstruction,
+// quarter off the evidence is undone; the size with the largest z is tried in place of the one with the fewest pixels, and
+// when that takes off no more, it was the last one: so what comes out has evidence below 1, or is its own reconstruction,
 // and sanitizing it again changes nothing. Nothing can be rebuilt where a kernel spares no pixel (bilinear and bicubic at
 // ratio 2): such a payload is an overlay that everyone sees.
 //
