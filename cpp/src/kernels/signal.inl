@@ -79,9 +79,8 @@ void add_row(uint32_t* OG_RESTRICT sums, const uint8_t* OG_RESTRICT row, int64_t
 
 void pack_low_bits(const uint8_t* OG_RESTRICT src, uint8_t* OG_RESTRICT dst, int64_t bytes) {
     for (int64_t i = 0; i < bytes; ++i) {
-        const uint8_t* s = src + 8 * i;
-        uint64_t word = 0;
-        for (int j = 0; j < 8; ++j) word |= static_cast<uint64_t>(s[j]) << (8 * j);
+        uint64_t word;  // little-endian; put together byte by byte it is vectorised into 5 kB that take 6 times as long
+        memcpy(&word, src + 8 * i, 8);
         dst[i] = low_bits_of(word);
     }
 }
