@@ -5,12 +5,17 @@
 For each photograph of the test part, kernel, ratio and opacity an attack is made (own generator, no antialiasing, the
 worst case) and goes through `Guard.check` with the default policy and every detector (or those of `--detectors`). A
 payload *shows* in a view of the picture that is handed out (nothing shows of a blocked one) when its matched filter
-(correlation of the high-passed view with the high-passed payload) exceeds every value that pictures without one reach
-under the same kernel and size: three times as many clean photographs, and the attacked ones whose attack carried the
-payload's blurred page, that is its mean and none of its letters, once rebuilt and once handed out by the same guard. (A
-picture that was rebuilt or purified is smoother, which alone moves the filter's chance agreement;
-`hidden_neutralised_as_untouched` counts against the clean ones only.) Opacity is the regression coefficient of the same two
-pictures, less that of the clean photograph.
+(correlation of the high-passed view with the high-passed payload)
+
+1. exceeds every value that pictures without one reach under the same kernel and size: three times as many clean
+   photographs, and the attacked ones whose attack carried the payload's blurred page, that is its mean and none of its
+   letters, once rebuilt and once handed out by the same guard (a picture that was rebuilt or purified is smoother, which
+   alone moves the filter's chance agreement); and
+2. differs from that of the very same attack without letters by more than rebuilding alone moves it on any of these: a
+   photograph that agrees by chance does not show what is not in it.
+
+`hidden_below_every_value` counts 1 alone, `hidden_neutralised_as_untouched` 1 against the clean photographs only. Opacity is
+the regression coefficient of the same two pictures, less that of the clean photograph.
 
 `in_plain_sight`: the payload has at least half its opacity when the attack is averaged over the kernel's period, which
 is what a person sees: a kernel with as many taps as the ratio spares no pixel, and its "attack" is an overlay.
@@ -105,6 +110,10 @@ class Target:
         }
         return out | {name: matched(view, self.views[name])[0] for name, view in profile_views(pixels).items()}
 
+    @staticmethod
+    def kinds() -> tuple[str, ...]:
+        return (*attacks.KERNELS, *PROFILES)
+
     def opacity(self, pixels: npt.NDArray[np.uint8], kernel: str) -> float:
         return matched(attacks.downscale(pixels, self.size, kernel), self.high)[1]
 
@@ -141,25 +150,26 @@ def main() -> None:
     chosen = part[:: max(1, len(part) // (3 * options.photos))][: 3 * options.photos]
     photos = [decode.decode(p.read_bytes()).pixels for p in chosen]
     targets = {(i, ratio): Target(pixels, ratio) for i, pixels in enumerate(photos) for ratio in options.ratios}
-    untouched: dict[str, float] = {}
-    for (i, _), target in targets.items():
-        for name, value in target.seen(photos[i]).items():
-            untouched[name] = max(untouched.get(name, 0.0), abs(value))
-    null = dict(untouched)
+    untouched = dict.fromkeys(Target.kinds(), 0.0)
+    clean = {key: target.seen(photos[key[0]]) for key, target in targets.items()}
+    for seen in clean.values():
+        untouched = {name: max(most, abs(seen[name])) for name, most in untouched.items()}
+    null, moved = dict(untouched), dict.fromkeys(untouched, 0.0)
     photos = photos[: options.photos]
-    for (i, _), target in targets.items():
+    for (i, ratio), target in targets.items():
         for kernel in attacks.KERNELS if i < len(photos) else ():
             empty = attacks.image_scaling(photos[i], blurred(target.pixels), kernel, 0.5, steps=1)
             verdict = guard.check(image=empty)
             for pixels in (_core.signal.reconstruct(empty), *([verdict.to_numpy()] if verdict else [])):
                 for name, value in target.seen(pixels).items():
                     null[name] = max(null[name], abs(value))
+                    moved[name] = max(moved[name], abs(value - clean[i, ratio][name]))
 
     rows = []
     for kernel in attacks.KERNELS:
         for ratio in options.ratios:
             for strength in options.strengths:
-                found, plain, left, as_untouched, opacity, before = [], [], [], [], [], []
+                found, plain, left, above, as_untouched, opacity, before = [], [], [], [], [], [], []
                 for i, pixels in enumerate(photos):
                     target = targets[i, ratio]
                     attack = attacks.image_scaling(pixels, target.pixels, kernel, strength, steps=4)
@@ -171,7 +181,14 @@ def main() -> None:
                     by_eye -= matched(area(pixels, target.size), target.high)[1]
                     plain.append(by_eye >= 0.5 * (carried - base))
                     seen = {} if handed is None else target.seen(handed)
-                    left.append([name for name, value in seen.items() if abs(value) > null[name]])
+                    over = [name for name, value in seen.items() if abs(value) > null[name]]
+                    above.append(bool(over))
+                    if over:
+                        empty = attacks.image_scaling(pixels, blurred(target.pixels), kernel, strength, steps=4)
+                        without = guard.check(image=empty)
+                        beside = target.seen(without.to_numpy()) if without else clean[i, ratio]
+                        over = [name for name in over if abs(seen[name] - beside[name]) > moved[name]]
+                    left.append(over)
                     as_untouched.append(all(abs(value) <= untouched[name] for name, value in seen.items()))
                     before.append(carried)
                     opacity.append(0.0 if handed is None else target.opacity(handed, kernel) - base)
@@ -187,6 +204,7 @@ def main() -> None:
                         "in_plain_sight": sum(plain),
                         "hidden": len(hidden_ones),
                         "hidden_neutralised": sum(not left[i] for i in hidden_ones),
+                        "hidden_below_every_value": sum(not above[i] for i in hidden_ones),
                         "hidden_neutralised_as_untouched": sum(as_untouched[i] for i in hidden_ones),
                         "neutralised": sum(not shows for shows in left),
                         "opacity_before": round(float(np.mean(before)), 4),
@@ -219,12 +237,14 @@ def main() -> None:
         "detectors": options.detectors or "all",
         "untouched_matched_filter": {name: round(value, 4) for name, value in sorted(untouched.items())},
         "without_payload_matched_filter": {name: round(value, 4) for name, value in sorted(null.items())},
+        "moved_by_rebuilding": {name: round(value, 4) for name, value in sorted(moved.items())},
         "sampling_grid_1080p_cpu_ms": round(1000 * min(times), 2),
         "attacks": sum(r["attacks"] for r in rows),
         "detected": sum(r["detected"] for r in rows),
         "in_plain_sight": sum(r["in_plain_sight"] for r in rows),
         "hidden": hidden_total,
         "hidden_neutralised": sum(r["hidden_neutralised"] for r in rows),
+        "hidden_below_every_value": sum(r["hidden_below_every_value"] for r in rows),
         "hidden_neutralised_as_untouched": sum(r["hidden_neutralised_as_untouched"] for r in rows),
         "hidden_opacity_left_worst": max(r["hidden_opacity_left_worst"] for r in rows),
         "rows": rows,

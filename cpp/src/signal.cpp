@@ -464,6 +464,7 @@ constexpr double kStretch = 4;      // the ratios of the two axes differ by less
 constexpr double kAsGood = 0.85;    // of the best fit: half as many taps reach 0.71 of it on one axis
 constexpr double kExposed = 0.03;   // of a whole sample: what kept pixels carry is below its square
 constexpr double kKept = 0.125;     // share of pixels that must be left to rebuild the others from
+constexpr int64_t kGap = 8;         // lines in a row that are read at most: four taps twice
 constexpr double kFall = 0.75;      // of the evidence is left at most by a round that is kept: 0.6 on 126 attacks
 constexpr double kBicubic = -0.75;  // OpenCV's and torch's
 constexpr double kLeastLeft = 0.4;  // a bicubic payload has 0.6 to 1.4, a bilinear one, which leaves nothing, up to 0.2
@@ -596,8 +597,9 @@ std::array<Fit, 2> fits_of(const ImageView& v, const SamplingGrid& grid, const S
                 const double stretch =
                     static_cast<double>(height * v.width) / static_cast<double>(widths[w] * v.height);
                 if (stretch > kStretch || stretch < 1 / kStretch) continue;
-                // Two taps of less than two pixels each read every line: such a payload is an overlay, and hides nothing.
-                if (readers[which].taps > 1 && std::max(2 * height - v.height, 2 * widths[w] - v.width) > 2) continue;
+                // Two taps of two pixels each read every line: such a payload is an overlay, and hides nothing.
+                const bool overlay = std::max(2 * height - v.height, 2 * widths[w] - v.width) >= -2;
+                if (readers[which].taps > 1 && overlay) continue;
                 found[static_cast<size_t>(task)].push_back({height, widths[w], readers[which], 0});
             }
             for (size_t e = 0; e < residuals.size() && !found[static_cast<size_t>(task)].empty(); ++e) {
@@ -656,6 +658,18 @@ struct Sampled {
         }
         return count / static_cast<double>(rows.size() * columns.size());
     }
+    /// Whether lines that are not read lie everywhere on both axes: one that is interpolated over a wide gap shows nothing of
+    /// the picture.
+    bool everywhere() const {
+        for (const std::vector<double>* axis : {&rows, &columns}) {
+            int64_t gap = 0;
+            for (const double e : *axis) {
+                gap = e <= std::sqrt(kExposed) ? 0 : gap + 1;
+                if (gap > kGap) return false;
+            }
+        }
+        return true;
+    }
 };
 
 /// The pixels to rebuild, and what reads them. A bilinear kernel's core is that of a bicubic one, and of both a single tap
@@ -667,7 +681,7 @@ int sampled_by(const Fit& fit, int64_t height, int64_t width, Sampled& s) {
     if (middle) readers = {{4, 0}, {2, 0}, {1, kPhases / 2}};
     for (const Reader& reader : readers) {
         s = {exposure_of(height, fit.height, reader), exposure_of(width, fit.width, reader)};
-        if (s.kept() >= kKept) return reader.taps;
+        if (s.kept() >= kKept && (reader.taps == 1 || s.everywhere())) return reader.taps;
         if (reader.taps == fit.reader.taps) break;  // fewer taps than the payload has would only break it up
     }
     return 0;

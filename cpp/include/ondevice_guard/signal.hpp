@@ -52,7 +52,8 @@
 // Of all sizes with at least 0.85 of the largest z that with the fewest pixels is taken (a payload fits multiples of its
 // size, not fractions), with its best reader. Pixels with e(y) e(x) > 0.03 are rebuilt: a payload of least change has
 // amplitude e(y) e(x) and is read with weight e(y) e(x), so what is kept carries at most 0.03² of it a pixel. Bilinear and
-// bicubic fit each other's payloads, so the wider is taken where it keeps an eighth of the picture.
+// bicubic fit each other's payloads, so the wider is taken where it keeps an eighth of the picture and one line of any nine:
+// over a wider gap nothing of the picture could be interpolated.
 //
 //     one tap:    a rebuilt pixel is a copy of one of the nearest kept ones, drawn by its place;
 //     more taps:  the picture is interpolated linearly from rows and columns with e² <= 0.03, one axis after the other.
@@ -67,7 +68,7 @@
 // quarter off the evidence is undone; the size with the largest z is tried in place of the one with the fewest pixels, and
 // when that takes off no more, it was the last one: so what comes out has evidence below 1, or is its own reconstruction,
 // and sanitizing it again changes nothing. Nothing can be rebuilt where a kernel spares no pixel (bilinear and bicubic at
-// ratio 2): such a payload is an overlay that everyone sees.
+// ratio 2): such a payload is an overlay that everyone sees, and sizes from n = N / 2 on are tried with one tap alone.
 //
 // Low bits. The lowest bits of consecutive samples are packed into bytes in 8 orders ({RGB, R, G, B} x first sample in the
 // highest or the lowest bit) and searched for printable ASCII.
