@@ -181,7 +181,13 @@ def fit(args: argparse.Namespace) -> None:
 
     own = [(r, p["kind"] in ATTACKS) for p in load("train") for r in rows("train", p)]
     booster = HistGradientBoostingClassifier(
-        max_iter=150, learning_rate=0.05, max_leaf_nodes=8, min_samples_leaf=20, l2_regularization=5, random_state=1
+        max_iter=240,
+        learning_rate=0.06,
+        max_features=0.2,
+        max_leaf_nodes=8,
+        min_samples_leaf=20,
+        l2_regularization=5,
+        random_state=1,
     )
     x = features([r for r, _ in own])
     booster.fit(x.astype(np.float32), [y for _, y in own])
