@@ -1,4 +1,4 @@
-// Runs every filter and view on awkward shapes, on every backend of this machine and with one to four threads, and prints one
+// Runs every kernel family on awkward shapes, on every backend of this machine and with one to four threads, and prints one
 // hash per call. Exits 1 when two backends or thread counts disagree. The output is the same text on every machine:
 //
 //     og_selfcheck > here.txt;  diff tests/golden/selfcheck.txt here.txt
@@ -12,10 +12,14 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/kernels.hpp"
 #include "ondevice_guard/backend.hpp"
+#include "ondevice_guard/hash.hpp"
+#include "ondevice_guard/png.hpp"
 #include "ondevice_guard/purify.hpp"
 #include "ondevice_guard/random.hpp"
 #include "ondevice_guard/residual.hpp"
+#include "ondevice_guard/typographic.hpp"
 #include "ondevice_guard/views.hpp"
 
 namespace {
@@ -57,6 +61,55 @@ Picture bytes_of(const void* data, size_t n) {
     Picture p(1, static_cast<int64_t>(n), 1);
     std::memcpy(p.samples.data(), data, n);
     return p;
+}
+
+/// What the families that look at no transparency see of a picture.
+Picture opaque(const Picture& in) {
+    if (in.channels != 4) return in;
+    Picture out(in.height, in.width, 3);
+    for (size_t i = 0; i < out.samples.size(); ++i) out.samples[i] = in.samples[i / 3 * 4 + i % 3];
+    return out;
+}
+
+/// Every row kernel of the sampling-grid and low-bit statistics: their verdicts hang on logarithms, which differ between
+/// C libraries, but what is summed does not.
+Picture signal_rows(const Picture& in) {
+    const og::SignalKernels& k = *og::kernels().signal;
+    const Picture image = opaque(in);
+    const int64_t h = in.height, w = in.width;
+    std::vector<uint8_t> luma(static_cast<size_t>(h * w)), row(static_cast<size_t>(w)), all(image.samples.size() / 8);
+    std::vector<uint32_t> sums(static_cast<size_t>(w));
+    const auto keep = [&all](const void* data, size_t n) {
+        const auto* bytes = static_cast<const uint8_t*>(data);
+        all.insert(all.end(), bytes, bytes + n);
+    };
+    k.pack_low_bits(image.samples.data(), all.data(), static_cast<int64_t>(all.size()));
+    for (int64_t y = 0; y < h; ++y) {
+        const uint8_t* from = image.samples.data() + y * w * image.channels;
+        if (image.channels == 3)
+            k.luma_row(from, luma.data() + y * w, w);
+        else
+            std::memcpy(luma.data() + y * w, from, static_cast<size_t>(w));
+    }
+    for (const int64_t d : {1, 2}) {
+        const int64_t n = w - 2 * d;
+        for (int64_t y = d; y + d < h && n > 0; ++y) {
+            const uint8_t* here = luma.data() + y * w + d;
+            const uint8_t *above = here - d * w, *below = here + d * w;
+            for (int kind = 0; kind < (d == 1 ? 3 : 1); ++kind) {
+                uint64_t sum_and_squares[2] = {0, 0};
+                uint64_t* squares = sum_and_squares + 1;
+                sum_and_squares[0] = kind == 0   ? k.residual_row(above, here, below, d, row.data(), n, squares)
+                                     : kind == 1 ? k.signed_row(above, here, below, row.data(), n, squares)
+                                                 : k.linear_row(above, here, below, row.data(), n, squares);
+                k.add_row(sums.data(), row.data(), n);
+                keep(row.data(), static_cast<size_t>(n));
+                keep(sum_and_squares, sizeof sum_and_squares);
+            }
+        }
+    }
+    keep(sums.data(), sums.size() * sizeof(uint32_t));
+    return bytes_of(all.data(), all.size());
 }
 
 uint64_t hash_of(const Picture& p) {
@@ -117,6 +170,38 @@ std::vector<std::pair<std::string, Call>> calls() {
              Picture out(in.height, in.width, 3);
              og::local_contrast(in.view(), out.target(), c);
              return out;
+         }},
+        {"signal", [](const Picture& in, Ctx) { return signal_rows(in); }},
+        {"patches",
+         [](const Picture& in, Ctx c) {
+             Picture out(og::patch_cells(in.height), og::patch_cells(in.width), 64);
+             og::patches(opaque(in).view(), out.samples.data(), c);
+             return out;
+         }},
+        {"strips",
+         [](const Picture& in, Ctx c) {
+             const std::vector<og::QuadF> quads = {{{{2, 3}, {60, 5}, {59, 18}, {1, 16}}},
+                                                   {{{-4, -2}, {20, 1}, {20, 40}, {-4, 33}}},
+                                                   {{{9, 9}, {9.5F, 9}, {9.5F, 9.4F}, {9, 9.4F}}}};
+             const std::vector<int64_t> widths = og::strip_widths(quads, 16, 128);
+             std::vector<int64_t> offsets;
+             int64_t bytes = 0;
+             for (const int64_t width : widths) offsets.push_back(bytes), bytes += 16 * width;
+             Picture out(1, bytes, 1);
+             og::rectify(opaque(in).view(), quads, 16, widths, offsets, out.samples.data(), c);
+             return out;
+         }},
+        {"fingerprint",
+         [](const Picture& in, Ctx c) {
+             const og::Fingerprint f = og::fingerprint(in.view(), c);
+             std::vector<uint64_t> all = {f.dhash, f.phash, f.sketched, 0, 0, 0, 0};
+             std::memcpy(all.data() + 3, f.sketch, sizeof f.sketch);
+             return bytes_of(all.data(), all.size() * sizeof(uint64_t));
+         }},
+        {"png",
+         [](const Picture& in, Ctx) {
+             const std::vector<uint8_t> file = og::encode_png(in.view());
+             return bytes_of(file.data(), file.size());
          }},
     };
     const std::pair<const char*, bool> kernels[] = {
