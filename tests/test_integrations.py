@@ -21,7 +21,7 @@ from ondevice_guard import Finding, Guard, GuardBlocked, Policy
 from ondevice_guard.errors import UnsupportedInput
 from ondevice_guard.responses import REFUSAL
 from ondevice_guard.types import Views, box
-from test_messages import B64, PNG, URI, Bright, Listens, opened, pixels
+from test_messages import B64, MARK, PNG, RED, URI, Bright, Listens, encoded, opened, pixels
 from test_responses import Harm
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -244,6 +244,129 @@ def test_a_chat_handler_loads_safe_pictures_only(guard: Guard) -> None:
             handler(llama=None, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": address}]}])
     with pytest.raises(GuardBlocked):
         handler(llama=None, messages=[{"role": "user", "content": "ORDERS"}])
+
+
+def tiny_llava(folder: Path) -> tuple[str, str]:
+    """Write a LLaMA whose words are the 256 bytes, and LLaVA-1.5's projector for 28x28 pixels, both random, as GGUF."""
+    gguf = pytest.importorskip("gguf")
+    rng = np.random.default_rng(0)
+    wide = 32
+
+    def add(writer: Any, tensors: dict[str, tuple[int, ...]]) -> None:
+        for name, shape in tensors.items():
+            flat = name.endswith(("norm.weight", "ln1.weight", "ln2.weight", "pre_ln.weight"))
+            values = np.ones(shape) if flat else rng.normal(0, 0.2, shape)
+            writer.add_tensor(name, values.astype(np.float32))
+        for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+            write()
+        writer.close()
+
+    square = {f"attn_{part}.weight": (wide, wide) for part in "qkv"}
+    words = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
+    model = gguf.GGUFWriter(folder / "model.gguf", "llama")
+    model.add_context_length(1024)
+    model.add_embedding_length(wide)
+    model.add_block_count(2)
+    model.add_feed_forward_length(wide)
+    model.add_head_count(2)
+    model.add_layer_norm_rms_eps(1e-5)
+    model.add_tokenizer_model("llama")
+    model.add_token_list(words)
+    model.add_token_scores([0.0] * len(words))
+    model.add_chat_template("{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}")
+    model.add_token_types([gguf.TokenType.UNKNOWN] + [gguf.TokenType.CONTROL] * 2 + [gguf.TokenType.BYTE] * 256)
+    layer = {
+        **square, "attn_output.weight": (wide, wide), "attn_norm.weight": (wide,), "ffn_norm.weight": (wide,),
+        **{f"ffn_{part}.weight": (wide, wide) for part in ("gate", "up", "down")},
+    }  # fmt: skip
+    tensors = {f"blk.{i}.{name}": shape for i in range(2) for name, shape in layer.items()}
+    add(model, {"token_embd.weight": (len(words), wide), "output_norm.weight": (wide,), **tensors})
+
+    vision = gguf.GGUFWriter(folder / "mmproj.gguf", "clip")
+    vision.add_clip_has_vision_encoder(True)
+    vision.add_clip_projector_type("mlp")
+    vision.add_vision_image_size(28)
+    vision.add_vision_patch_size(14)
+    vision.add_vision_embedding_length(wide)
+    vision.add_vision_feed_forward_length(2 * wide)
+    vision.add_vision_block_count(2)
+    vision.add_vision_head_count(2)
+    vision.add_vision_projection_dim(wide)
+    vision.add_vision_attention_layernorm_eps(1e-5)
+    vision.add_vision_image_mean([0.5] * 3)
+    vision.add_vision_image_std([0.5] * 3)
+    layer = {
+        **square, "attn_out.weight": (wide, wide), "ffn_up.weight": (2 * wide, wide), "ffn_down.weight": (wide, 2 * wide),
+        **{f"{name}.{part}": (wide,) for name in ("ln1", "ln2") for part in ("weight", "bias")},
+    }  # fmt: skip
+    add(vision, {
+        "v.class_embd": (wide,), "v.patch_embd.weight": (wide, 3, 14, 14), "v.position_embd.weight": (5, wide),
+        "v.pre_ln.weight": (wide,), "v.pre_ln.bias": (wide,),
+        **{f"v.blk.{i}.{name}": shape for i in range(2) for name, shape in layer.items()},
+        "mm.0.weight": (wide, wide), "mm.0.bias": (wide,), "mm.2.weight": (wide, wide), "mm.2.bias": (wide,),
+    })  # fmt: skip
+    return str(folder / "model.gguf"), str(folder / "mmproj.gguf")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Llava15ChatHandler", "MTMDChatHandler"])
+def test_llama_cpp_python(
+    guard: Guard, filling: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    library = pytest.importorskip("llama_cpp")
+    from llama_cpp import llama_chat_format, mtmd_cpp
+
+    from ondevice_guard.integrations import llama_cpp as adapter
+
+    model, projector = tiny_llava(tmp_path)
+    seen: list[np.ndarray] = []  # what the C library decoded and hands to the projector
+    tokenize = mtmd_cpp.mtmd_tokenize
+
+    def spy(context: Any, chunks: Any, text: Any, bitmaps: Any, count: int) -> int:
+        for bitmap in bitmaps:
+            shape = mtmd_cpp.mtmd_bitmap_get_ny(bitmap), mtmd_cpp.mtmd_bitmap_get_nx(bitmap), 3
+            data = mtmd_cpp.mtmd_bitmap_get_data(bitmap)
+            seen.append(np.array(data[: int(np.prod(shape))], np.uint8).reshape(shape))
+        return int(tokenize(context, chunks, text, bitmaps, count))
+
+    monkeypatch.setattr(mtmd_cpp, "mtmd_tokenize", spy)
+
+    def ask(judge: Guard | None, address: str) -> Any:
+        handler = getattr(llama_chat_format, name)(projector, verbose=False)
+        llm = library.Llama(
+            model, n_ctx=1024, n_threads=1, verbose=False,
+            chat_handler=adapter.protect(handler, judge) if judge else handler,
+        )  # fmt: skip
+        parts = [{"type": "image_url", "image_url": {"url": address}}, {"type": "text", "text": "What is this?"}]
+        try:
+            return llm.create_chat_completion([{"role": "user", "content": parts}], max_tokens=8, temperature=0)
+        finally:
+            assert (llm.n_tokens > 0) == bool(seen)  # the model has run only if a picture got through
+            llm.close()
+
+    # A clean picture passes as it is, and is answered.
+    answer = ask(guard, URI)
+    assert answer["choices"][0]["message"]["content"]
+    assert answer["choices"][0]["finish_reason"] == "length"
+    np.testing.assert_array_equal(seen.pop(), pixels())
+
+    # The library ignores transparency, so that it shows what a clear half hides; the guard hands out the safe pixels.
+    clear = np.where(np.arange(30) < 15, 255, 0).astype(np.uint8)
+    hidden = encoded(np.dstack([pixels(), np.tile(clear, (24, 1))])) + MARK
+    address = "data:image/png;base64," + base64.b64encode(hidden).decode()
+    safe = opened(filling.sanitize(hidden))
+    assert not np.array_equal(safe, pixels())
+    ask(None, address)
+    np.testing.assert_array_equal(seen.pop(), pixels())
+    ask(filling, address)
+    np.testing.assert_array_equal(seen.pop(), safe)
+
+    # What is blocked, or somewhere else, never gets to the model.
+    red = "data:image/png;base64," + base64.b64encode(RED).decode()
+    for refused in (red, "https://example.org/a.png", tmp_path.as_uri(), "data:audio/wav;base64,UklGRg=="):
+        with pytest.raises(GuardBlocked):
+            ask(guard, refused)
+    assert not seen
 
 
 # ---------------------------------------------------------------------- OpenAI and Ollama clients
