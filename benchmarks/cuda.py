@@ -3,7 +3,8 @@
 nvcc's log → benchmarks/results/cuda_resources.json (registers, shared memory, spills of every kernel and architecture):
     cmake -S . -B build-cuda -DOG_PYTHON=OFF -DOG_CAPI=OFF -DONDEVICE_GUARD_CUDA=ON
     cmake --build build-cuda --target ondevice_guard_cuda > build-cuda.log 2>&1
-    python benchmarks/cuda.py resources build-cuda.log
+    python benchmarks/cuda.py resources build-cuda.log [build-cuda/libondevice_guard_cuda.so]
+With the library, cuobjdump (of PATH) reads the same out of its machine code; where the two differ, nothing is written.
 Published peaks → benchmarks/results/cuda_roofline.json, paper estimates:
     python benchmarks/cuda.py roofline
 """
@@ -46,8 +47,37 @@ KERNELS = {
 }
 
 
-def resources(log: Path) -> dict[str, object]:
-    """Parse what ptxas says; raises when nothing is there."""
+def _name(rows: list[dict]) -> None:
+    """Replace each row's mangled `kernel` by its plain name and `file`."""
+    plain = subprocess.run(
+        ["c++filt"], input="\n".join(r["kernel"] for r in rows), capture_output=True, text=True, check=True
+    )
+    for row, full in zip(rows, plain.stdout.splitlines(), strict=True):
+        row["file"] = (re.search(r"_GLOBAL__N_\w*?_\d+_(\w+?)_cu_", row["kernel"]) or ["", ""])[1] + ".cu"
+        bare = re.sub(r"\(anonymous namespace\)|_GLOBAL__N_\w+", "", full).split("(")[0]
+        row["kernel"] = bare.split("::")[-1]
+
+
+def machine_code(library: Path) -> list[dict]:
+    """What cuobjdump reads out of the built library: a row for each kernel and architecture."""
+    command = ["cuobjdump", "--dump-resource-usage", str(library)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    rows, architecture = [], ""
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if match := re.match(r"arch = sm_(\w+)", line):
+            architecture = match[1]
+        elif match := re.match(r"\s*Function (\S+):$", line):
+            used = {k: int(v) for k, v in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", below)}
+            rows.append(
+                {"kernel": match[1], "sm": architecture, "registers": used["REG"], "shared_bytes": used["SHARED"],
+                 "stack_bytes": used["STACK"], "local_bytes": used["LOCAL"]}
+            )  # fmt: skip
+    _name(rows)
+    return rows
+
+
+def resources(log: Path) -> list[dict]:
+    """Parse what ptxas says: a row for each kernel and architecture; raises when nothing is there."""
     rows, name, spills = [], None, None
     for line in log.read_text(errors="replace").splitlines():
         if match := re.search(r"Compiling entry function '(\S+)' for 'sm_(\w+)'", line):
@@ -63,14 +93,30 @@ def resources(log: Path) -> dict[str, object]:
             name = spills = None
     if not rows:
         raise SystemExit(f"{log}: no lines of ptxas; build with --resource-usage")
-    plain = subprocess.run(
-        ["c++filt"], input="\n".join(r["kernel"] for r in rows), capture_output=True, text=True, check=True
-    )
-    for row, full in zip(rows, plain.stdout.splitlines(), strict=True):
-        row["file"] = (re.search(r"_GLOBAL__N_\w*?_\d+_(\w+?)_cu_", row["kernel"]) or ["", ""])[1] + ".cu"
-        bare = re.sub(r"\(anonymous namespace\)|_GLOBAL__N_\w+", "", full).split("(")[0]
-        row["kernel"] = bare.split("::")[-1]
+    _name(rows)
     rows.sort(key=lambda r: (r["file"], r["kernel"], int(r["sm"])))
+    return rows
+
+
+def report(log: Path, library: Path | None) -> dict[str, object]:
+    """Sum up the rows of nvcc's log; with the library, raise where its machine code says otherwise."""
+    rows = resources(log)
+    extra: dict[str, object] = {}
+    if library:
+        key = lambda r: (r["file"], r["kernel"], r["sm"])  # noqa: E731
+        built = {key(r): r for r in machine_code(library)}
+        for row in rows:
+            other = built.pop(key(row), None)
+            # From 9.0 on cuobjdump adds the 1,024 bytes that the system keeps in every block with shared memory.
+            kept = 1024 if row["shared_bytes"] and int(row["sm"]) >= 90 else 0
+            wanted = {
+                k: row[k] + (kept if k == "shared_bytes" else 0) for k in ("registers", "shared_bytes", "stack_bytes")
+            }
+            if other is None or any(other[k] != v for k, v in wanted.items()) or other["local_bytes"]:
+                raise SystemExit(f"{library}: {other} where the log says {row}")
+        if built:
+            raise SystemExit(f"{library}: not in the log: {sorted(built)}")
+        extra = {"cuobjdump": {"functions": len(rows), "agree": True, "local_bytes": 0}}
     version = subprocess.run(["nvcc", "--version"], capture_output=True, text=True).stdout
     return {
         "compiler": (re.search(r"V([\d.]+)", version) or ["", ""])[1],
@@ -80,6 +126,7 @@ def resources(log: Path) -> dict[str, object]:
         "most_registers": max(r["registers"] for r in rows),
         "most_shared_bytes": max(r["shared_bytes"] for r in rows),
         "spill_bytes": sum(r["spill_bytes"] for r in rows),
+        **extra,
         "rows": rows,
     }
 
@@ -113,8 +160,8 @@ def roofline() -> dict[str, object]:
 
 def main() -> None:
     match sys.argv[1:]:
-        case ["resources", log]:
-            name, data = "cuda_resources.json", resources(Path(log))
+        case ["resources", log, *library] if len(library) <= 1:
+            name, data = "cuda_resources.json", report(Path(log), Path(library[0]) if library else None)
         case ["roofline"]:
             name, data = "cuda_roofline.json", roofline()
         case _:
