@@ -150,7 +150,7 @@ def test_sanitizing_twice_with_every_detector_changes_nothing(everything: Guard,
 
 
 @pytest.mark.parametrize("path", PHOTOS, ids=lambda p: p.stem)
-def test_photographs_too(everything: Guard, path: Path) -> None:
+def test_sanitizing_photographs_twice_with_every_detector_changes_nothing(everything: Guard, path: Path) -> None:
     once = everything.sanitize(path)
     np.testing.assert_array_equal(
         np.asarray(PILImage.open(io.BytesIO(everything.sanitize(once)))), np.asarray(PILImage.open(io.BytesIO(once)))

@@ -180,6 +180,8 @@ def fit(args: argparse.Namespace) -> None:
         return np.stack([_features(*r, blocks(), heads) for r in some])
 
     own = [(r, p["kind"] in ATTACKS) for p in load("train") for r in rows("train", p)]
+    # Of few features each: cross-validated on the training part, recall (mean at .5 to 3 %) .719 against .711 for 150 trees
+    # of all features (with the reader before).
     booster = HistGradientBoostingClassifier(
         max_iter=240,
         learning_rate=0.06,

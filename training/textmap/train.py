@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import assets
 
 HERE = Path(__file__).resolve().parent
-#: Cells of a crop that a trace of writing is read from.
+#: Of the 4,096 cells of a crop, those that a trace of writing is read from. Not tuned.
 TRACE = 128
 
 
