@@ -10,14 +10,10 @@
 namespace og::text {
 namespace {
 
-/// Six bytes instead of eight: nine thousand of these are the largest tables of the library.
-struct Mapping {
-    constexpr Mapping(uint32_t c, uint16_t first, uint8_t n)
-        : low(static_cast<uint16_t>(c)), at(first), high(static_cast<uint8_t>(c >> 16)), size(n) {}
-    constexpr char32_t code() const { return static_cast<char32_t>(high) << 16 | low; }
-
-    uint16_t low, at;
-    uint8_t high, size;
+/// `count` code points from `low` on, each mapped to the next `size` UTF-16 units of a pool that starts at `at`.
+struct Run {
+    uint32_t low : 24, size : 8;
+    uint16_t count, at;
 };
 struct Pair {
     uint32_t first, second, whole;
@@ -41,11 +37,21 @@ bool in(const Range (&table)[N], char32_t c) {
     return at != table && c <= at[-1].high;
 }
 
+/// The UTF-16 that a table maps a code point to; empty where it has none.
 template <size_t N>
-const Mapping* find(const Mapping (&table)[N], char32_t c) {
-    const Mapping* end = table + N;
-    const Mapping* at = std::lower_bound(table, end, c, [](const Mapping& m, char32_t v) { return m.code() < v; });
-    return at != end && at->code() == c ? at : nullptr;
+std::u16string_view mapped(const Run (&table)[N], const char16_t* pool, char32_t c) {
+    const Run* at = std::upper_bound(table, table + N, c, [](char32_t v, const Run& r) { return v < r.low; });
+    if (at == table || c - at[-1].low >= at[-1].count) return {};
+    return {pool + at[-1].at + (c - at[-1].low) * at[-1].size, at[-1].size};
+}
+
+/// Takes the first code point off well-formed UTF-16 that is not empty.
+char32_t take(std::u16string_view& units) {
+    const char32_t c = units[0];
+    const bool pair = c >= 0xD800 && c < 0xDC00;
+    const char32_t whole = pair ? 0x10000 + ((c - 0xD800) << 10) + (units[1] - 0xDC00) : c;
+    units.remove_prefix(pair ? 2 : 1);
+    return whole;
 }
 
 uint8_t combining(char32_t c) {
@@ -313,8 +319,8 @@ Piece nfkc(const Piece& in_) {
             } else {
                 run.push_back({c, 0, origin});
             }
-        } else if (const Mapping* m = find(kDecompose, c)) {
-            for (uint16_t k = 0; k < m->size; ++k) push(kDecompose_pool[m->at + k], origin);
+        } else if (auto parts = mapped(kDecompose, kDecompose_pool, c); !parts.empty()) {
+            while (!parts.empty()) push(take(parts), origin);
         } else {
             push(c, origin);
         }
@@ -901,11 +907,9 @@ Words clean(std::u32string_view text) {
             close(here);
         } else if (in(kIdeograph, c)) {
             close(here);
-            if (const Mapping* m = find(kClean, c)) {
-                for (uint16_t k = 0; k < m->size; ++k) put(kClean_pool[m->at + k], here);
-            } else {
-                put(c, here);
-            }
+            auto parts = mapped(kClean, kClean_pool, c);
+            if (parts.empty()) put(c, here);
+            while (!parts.empty()) put(take(parts), here);
             close(here + 1);
         } else if (c >= kS && c < kS + 11172) {
             const char32_t s = c - kS;
@@ -913,10 +917,9 @@ Words clean(std::u32string_view text) {
             put(kV + s % 588 / 28, here);
             if (s % 28) put(kT + s % 28, here);
         } else {
-            const Mapping* m = find(kClean, c);
-            const size_t n = m ? m->size : 1;
-            for (size_t k = 0; k < n; ++k) {
-                const char32_t d = m ? kClean_pool[m->at + k] : c;
+            auto parts = mapped(kClean, kClean_pool, c);
+            do {
+                const char32_t d = parts.empty() ? c : take(parts);
                 if (d == ' ' || (d >= 128 && in(kSpace, d))) {
                     close(here);
                 } else if (d < 128 ? !(ascii_letter(d) || digit(d)) && d > 32 : in(kPunctuation, d)) {
@@ -926,7 +929,7 @@ Words clean(std::u32string_view text) {
                 } else {
                     put(d, here);
                 }
-            }
+            } while (!parts.empty());
         }
     }
     close(static_cast<uint32_t>(text.size()));

@@ -71,17 +71,22 @@ def emit(kind: str, name: str, items: list[str], per_line: int) -> None:
 
 
 def mapping(name: str, table: dict[int, str]) -> None:
-    """A sorted table code point → string, the strings in one pool of UTF-32."""
+    """A sorted table code point → string: runs of neighbours whose strings are as long as each other, and their pool.
+
+    A row for each code point, and a pool in UTF-32 without its repeats, would take twice the bytes.
+    """
     pool: list[int] = []
-    places: dict[str, int] = {}
-    rows = []
+    runs: list[list[int]] = []
     for c, text in sorted(table.items()):
-        if text not in places:
-            places[text] = len(pool)
-            pool += map(ord, text)
-        rows.append(f"{{{c:#x},{places[text]},{len(text)}}}")
-    emit("Mapping", name, rows, 10)
-    emit("char32_t", f"{name}_pool", [f"{c:#x}" for c in pool], 20)
+        code = text.encode("utf-16-le")
+        units = [int.from_bytes(code[i : i + 2], "little") for i in range(0, len(code), 2)]
+        if runs and c == runs[-1][0] + runs[-1][2] and len(units) == runs[-1][1]:
+            runs[-1][2] += 1
+        else:
+            runs.append([c, len(units), 1, len(pool)])
+        pool += units
+    emit("Run", name, [f"{{{low:#x},{size},{count},{at}}}" for low, size, count, at in runs], 10)
+    emit("char16_t", f"{name}_pool", [f"{u:#x}" for u in pool], 20)
 
 
 def flags(name: str, points: Iterable[int]) -> None:
