@@ -55,8 +55,8 @@ def unfiltered(file: bytes) -> np.ndarray:
     return out[1:, bpp:].reshape(height, width, bpp).astype(np.uint8)
 
 
-def encoded(pixels: np.ndarray) -> bytes:
-    return _core.png.encode(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+def encoded(pixels: np.ndarray, threads: int = 0) -> bytes:
+    return _core.png.encode(pixels[..., 0] if pixels.shape[2] == 1 else pixels, threads=threads)
 
 
 def pictures(rng: np.random.Generator, height: int, width: int, channels: int) -> dict[str, np.ndarray]:
@@ -119,14 +119,16 @@ def test_skewed_statistics_need_the_code_limit():
     assert len(file) < 0.6 * samples.size
 
 
-def test_every_backend_writes_the_same_bytes():
+def test_every_backend_and_number_of_threads_writes_the_same_bytes():
     rng = np.random.default_rng(3)
-    pixels = [p for shape in ((5, 131, 3), (33, 67, 4), (70, 70_001, 1)) for p in pictures(rng, *shape).values()]
-    expected = [encoded(p) for p in pixels]
+    shapes = (5, 131, 3), (33, 67, 4), (70, 70_001, 1), (901, 402, 3)
+    pixels = [p for shape in shapes for p in pictures(rng, *shape).values()]
+    expected = [encoded(p, 1) for p in pixels]
     try:
         for name in _core.backend.available():
             _core.backend.force(name)
-            assert [encoded(p) for p in pixels] == expected, name
+            for threads in (1, 2, 5):
+                assert [encoded(p, threads) for p in pixels] == expected, (name, threads)
     finally:
         _core.backend.force(None)
 

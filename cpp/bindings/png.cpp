@@ -11,12 +11,14 @@ void register_png(py::module_& m) {
     py::module_ sub = m.def_submodule("png", "PNG files; cpp/include/ondevice_guard/png.hpp has the method.");
     sub.def(
         "encode",
-        [](const py::object& image) {
+        [](const py::object& image, int threads) {
             const ImageView in = image_of(image, "image");
-            const std::vector<uint8_t> file = without_gil([&] { return encode_png(in); });
+            const Context context = context_of(threads);
+            const std::vector<uint8_t> file = without_gil([&] { return encode_png(in, context); });
             return py::bytes(reinterpret_cast<const char*>(file.data()), file.size());
         },
-        py::arg("image"), "The bytes of a PNG file of an HxW, HxWx3 or HxWx4 picture.");
+        py::arg("image"), py::kw_only(), py::arg("threads") = 0,
+        "The bytes of a PNG file of an HxW, HxWx3 or HxWx4 picture.");
     sub.def(
         "unfilter",
         [](const py::bytes& rows, int64_t height, int64_t width, int channels) -> py::object {

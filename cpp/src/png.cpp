@@ -47,10 +47,14 @@ uint32_t crc32(const uint8_t* p, size_t n) {
 /// The file as it grows. `room` makes space ahead, so that bits are written without a check.
 class Output {
   public:
-    explicit Output(size_t expected) : bytes_(expected) {}
+    explicit Output(size_t expected) : bytes_(new uint8_t[expected]), most_(expected) {}
 
     void room(size_t more) {
-        if (bytes_.size() < size_ + more) bytes_.resize(std::max(2 * bytes_.size(), size_ + more));
+        if (most_ >= size_ + more) return;
+        most_ = std::max(2 * most_, size_ + more);
+        std::unique_ptr<uint8_t[]> larger(new uint8_t[most_]);
+        std::memcpy(larger.get(), bytes_.get(), size_);
+        bytes_ = std::move(larger);
     }
     void put(std::initializer_list<int> bytes) {
         room(bytes.size());
@@ -59,6 +63,9 @@ class Output {
     void put_be32(uint32_t v) {
         room(4);
         for (int shift = 24; shift >= 0; shift -= 8) bytes_[size_++] = static_cast<uint8_t>(v >> shift);
+    }
+    void put_be32_at(size_t i, uint32_t v) {
+        for (int shift = 24; shift >= 0; shift -= 8) bytes_[i++] = static_cast<uint8_t>(v >> shift);
     }
     void put_name(const char* name) { put({name[0], name[1], name[2], name[3]}); }
 
@@ -83,7 +90,7 @@ class Output {
     };
     Bits bits() { return {&bytes_[size_], held_, held_bits_}; }
     void bits(const Bits& b) {
-        size_ = static_cast<size_t>(b.at - bytes_.data());
+        size_ = static_cast<size_t>(b.at - bytes_.get());
         held_ = b.held;
         held_bits_ = b.count;
     }
@@ -109,14 +116,18 @@ class Output {
     size_t size() const { return size_; }
     void advance(size_t n) { size_ += n; }
     uint8_t* at(size_t i) { return &bytes_[i]; }
-    std::vector<uint8_t> take() {
-        bytes_.resize(size_);
-        return std::move(bytes_);
+    /// Appends what another one holds, in whole bytes, and empties it.
+    void move(Output& other) {
+        room(other.size_);
+        std::memcpy(&bytes_[size_], other.bytes_.get(), other.size_);
+        size_ += other.size_;
+        other.size_ = 0;
     }
+    std::vector<uint8_t> all() const { return {bytes_.get(), bytes_.get() + size_}; }
 
   private:
-    std::vector<uint8_t> bytes_;
-    size_t size_ = 0;
+    std::unique_ptr<uint8_t[]> bytes_;  ///< not a vector, which would fill it first
+    size_t most_, size_ = 0;
     uint64_t held_ = 0;
     int held_bits_ = 0;
 };
@@ -247,7 +258,7 @@ Symbol distance_symbol(uint32_t distance_less_1) {
 // ---- deflate
 // ---------------------------------------------------------------------------------------------------------
 
-constexpr size_t kWindow = 1 << 15, kBlock = 1 << 16, kIdat = 1 << 20;
+constexpr size_t kWindow = 1 << 15, kBlock = 1 << 16, kGroup = 1 << 18;
 constexpr int kHashBits = 14, kShortest = 6, kLongest = 258, kLiteralLimit = 14;
 constexpr uint64_t kSixBytes = (uint64_t{1} << 48) - 1;
 
@@ -257,42 +268,30 @@ uint64_t load_word64(const uint8_t* p) {
     return v;
 }
 
-/// A zlib stream inside IDAT chunks.
+/// One block of a deflate stream, from memory into memory; used again for the next one.
 class Deflater {
   public:
-    explicit Deflater(Output& out)
-        : out_(out),
-          kernels_(*og::kernels().png),
-          buffer_(new uint8_t[kWindow + kBlock]),
-          table_(new uint32_t[1 << kHashBits]()) {
-        open_chunk();
-        out_.put({0x78, 0x01});  // 32 KiB window, fastest algorithm
-    }
+    Deflater() : table_(new uint32_t[1 << kHashBits]) {}
 
-    void write(const uint8_t* data, size_t n) {
-        for (size_t done = 0; done < n;) {
-            const size_t part = std::min<size_t>(n - done, 5552);
-            kernels_.adler(data + done, static_cast<int64_t>(part), &a_, &b_);
-            a_ %= 65521;
-            b_ %= 65521;
-            done += part;
+    /// Writes bytes [start, end) of `base`, which may repeat what stands in the window before them. Ends on a whole byte.
+    void block(const uint8_t* base, size_t start, size_t end, bool last, Output& out) {
+        base_ = base, start_ = start, end_ = end;
+        std::memset(table_.get(), 0, sizeof(uint32_t) << kHashBits);
+        for (size_t at = start - std::min(start, kWindow); at + 8 <= start; at += 4)
+            table_[slot_of(load_word64(base + at) & kSixBytes)] = static_cast<uint32_t>(at);
+        out.room(2 * (end - start) + 1024);  // 14 bits a literal and the codes are less
+        const Output::Mark mark = out.mark();
+        find_matches();
+        coded(last, out);
+        if (last) {
+            out.align();
+        } else {
+            empty(out);
         }
-        while (n) {
-            if (end_ == kWindow + kBlock) make_space();
-            const size_t part = std::min(n, std::min(kWindow + kBlock - end_, kBlock - (end_ - start_)));
-            std::memcpy(&buffer_[end_], data, part);
-            end_ += part;
-            data += part;
-            n -= part;
-            if (end_ - start_ == kBlock) block(false);
+        if (out.size() - mark.size > end - start + 5 * ((end - start) / 65535 + 1)) {
+            out.rewind(mark);
+            stored(last, out);
         }
-    }
-
-    void finish() {
-        block(true);
-        out_.align();
-        out_.put_be32(b_ << 16 | a_);
-        close_chunk();
     }
 
   private:
@@ -301,53 +300,12 @@ class Deflater {
         uint16_t length, distance_less_1;
     };
 
-    void open_chunk() {
-        chunk_ = out_.size();
-        out_.put_be32(0);
-        out_.put_name("IDAT");
-    }
-
-    void close_chunk() {
-        const uint32_t length = static_cast<uint32_t>(out_.size() - chunk_ - 8);
-        for (int i = 0; i < 4; ++i)
-            *out_.at(chunk_ + static_cast<size_t>(i)) = static_cast<uint8_t>(length >> (24 - 8 * i));
-        out_.put_be32(crc32(out_.at(chunk_ + 4), length + 4));
-    }
-
-    /// Keeps the last window of what was sent, and everything that was not.
-    void make_space() {
-        const size_t drop = start_ - std::min(start_, kWindow);
-        std::memmove(&buffer_[0], &buffer_[drop], end_ - drop);
-        start_ -= drop;
-        end_ -= drop;
-        for (size_t i = 0; i < size_t{1} << kHashBits; ++i)
-            table_[i] -= std::min(table_[i], static_cast<uint32_t>(drop));
-    }
-
-    void block(bool last) {
-        out_.room(2 * (end_ - start_) + 1024);  // 14 bits a literal and the codes are less
-        const Output::Mark mark = out_.mark();
-        find_matches();
-        coded(last);
-        const size_t stored_size = end_ - start_ + 5 * ((end_ - start_) / 65535 + 1);
-        if (out_.size() - mark.size > stored_size) {
-            out_.rewind(mark);
-            stored(last);
-        }
-        start_ = end_;
-        if (!last && out_.size() - chunk_ > kIdat) {
-            close_chunk();
-            open_chunk();
-        }
-    }
-
-    /// Fills `matches_`, `literal_`, `distance_`. table_ holds positions in the buffer; a stale one may point anywhere
-    /// before the current position, and what lies there is compared.
+    /// Fills `matches_`, `literal_`, `distance_`. Where table_ holds no position it says 0, and what lies there is compared.
     void find_matches() {
         matches_.clear();
         std::memset(literal_, 0, sizeof literal_);
         std::memset(distance_, 0, sizeof distance_);
-        const uint8_t* base = buffer_.get();
+        const uint8_t* base = base_;
         size_t at = start_, anchor = start_;
         uint32_t misses = 0;
         while (at + 8 <= end_) {
@@ -356,7 +314,7 @@ class Deflater {
             size_t from = slot;
             slot = static_cast<uint32_t>(at);
             if (from >= at || at - from > kWindow || (load_word64(base + from) & kSixBytes) != six) {
-                at += 1 + (misses++ >> 2);
+                at += 1 + (misses++ >> 1);
                 continue;
             }
             misses = 0;
@@ -400,13 +358,13 @@ class Deflater {
         for (; i < n; ++i) ++literal_[p[i]];
     }
 
-    void coded(bool last) {
+    void coded(bool last, Output& out) {
         make_code(literal_, kLiterals, kLiteralLimit, literal_code_);
         make_code(distance_, kDistances, 15, distance_code_);
-        Output::Bits bits = out_.bits();
+        Output::Bits bits = out.bits();
         bits.add(last ? 5 : 4, 3);  // dynamic codes
         describe_codes(bits);
-        const uint8_t* p = &buffer_[start_];
+        const uint8_t* p = base_ + start_;
         for (const Match& m : matches_) {
             literals(bits, p, m.literals);
             p += m.literals + m.length;
@@ -417,7 +375,16 @@ class Deflater {
         literals(bits, p, rest_);
         bits.add(literal_code_.of[kEnd].bits, literal_code_.of[kEnd].length);
         bits.flush();
-        out_.bits(bits);
+        out.bits(bits);
+    }
+
+    /// A stored block of nothing: what follows starts on a whole byte.
+    static void empty(Output& out) {
+        Output::Bits bits = out.bits();
+        bits.add(0, 3);
+        out.bits(bits);
+        out.align();
+        out.put({0, 0, 255, 255});
     }
 
     static void add(Output::Bits& bits, const Code& code, const Symbol& s) {
@@ -484,31 +451,67 @@ class Deflater {
         }
     }
 
-    void stored(bool last) {
+    void stored(bool last, Output& out) {
         size_t at = start_;
         do {
             const size_t n = std::min<size_t>(end_ - at, 65535);
-            Output::Bits bits = out_.bits();
+            Output::Bits bits = out.bits();
             bits.add(last && at + n == end_ ? 1 : 0, 3);
-            out_.bits(bits);
-            out_.align();
-            out_.put({static_cast<int>(n & 255), static_cast<int>(n >> 8), static_cast<int>(~n & 255),
-                      static_cast<int>((~n >> 8) & 255)});
-            std::memcpy(out_.at(out_.size()), &buffer_[at], n);
-            out_.advance(n);
+            out.bits(bits);
+            out.align();
+            out.put({static_cast<int>(n & 255), static_cast<int>(n >> 8), static_cast<int>(~n & 255),
+                     static_cast<int>((~n >> 8) & 255)});
+            std::memcpy(out.at(out.size()), base_ + at, n);
+            out.advance(n);
             at += n;
         } while (at < end_);
     }
 
-    Output& out_;
-    const PngKernels& kernels_;
-    std::unique_ptr<uint8_t[]> buffer_;  ///< a window of what was sent, then [start_, end_) that was not
     std::unique_ptr<uint32_t[]> table_;
-    size_t start_ = 0, end_ = 0, rest_ = 0, chunk_ = 0;
-    uint32_t a_ = 1, b_ = 0;
+    const uint8_t* base_ = nullptr;
+    size_t start_ = 0, end_ = 0, rest_ = 0;
     std::vector<Match> matches_;
     uint32_t literal_[kLiterals], distance_[kDistances];
     Code literal_code_, distance_code_;
+};
+
+/// Rows [first, last) of a picture as filtered lines of n + 1 bytes.
+void filter_rows(const ImageView& in, int64_t first, int64_t last, uint8_t* lines) {
+    const size_t n = static_cast<size_t>(in.samples_per_row()), bpp = static_cast<size_t>(in.channels);
+    // Two rows behind bpp zeros each, and four residuals.
+    const size_t pitch = (bpp + n + 63) & ~size_t{63};
+    const Scratch memory(6 * pitch);
+    std::memset(memory.data(), 0, 2 * pitch);
+    uint8_t *row = memory.data() + bpp, *up = memory.data() + pitch + bpp, *residuals[4];
+    for (size_t f = 0; f < 4; ++f) residuals[f] = memory.data() + (2 + f) * pitch;
+    if (first) std::memcpy(up, in.row(first - 1), n);
+    for (int64_t y = first; y < last; ++y, lines += n + 1) {
+        std::memcpy(row, in.row(y), n);
+        uint64_t cost[5];
+        kernels().png->filter_row(row, up, static_cast<int64_t>(n), in.channels, residuals, cost);
+        const int best = static_cast<int>(std::min_element(cost, cost + 5) - cost);
+        lines[0] = static_cast<uint8_t>(best);
+        std::memcpy(lines + 1, best ? residuals[best - 1] : row, n);
+        std::swap(row, up);
+    }
+}
+
+/// Adler-32 (RFC 1950) of a stream that grows.
+class Adler {
+  public:
+    void add(const uint8_t* data, size_t n) {
+        for (size_t done = 0; done < n;) {
+            const size_t part = std::min<size_t>(n - done, 5552);
+            kernels().png->adler(data + done, static_cast<int64_t>(part), &a_, &b_);
+            a_ %= 65521;
+            b_ %= 65521;
+            done += part;
+        }
+    }
+    uint32_t value() const { return b_ << 16 | a_; }
+
+  private:
+    uint32_t a_ = 1, b_ = 0;
 };
 
 }  // namespace
@@ -570,12 +573,12 @@ bool unfilter_png(const uint8_t* rows, int64_t height, int64_t width, int channe
     return true;
 }
 
-std::vector<uint8_t> encode_png(const ImageView& image) {
+std::vector<uint8_t> encode_png(const ImageView& image, const Context& context) {
     require_image(image, "image");
     const Packed packed(image);
     const ImageView& in = packed.view();
-    const size_t n = static_cast<size_t>(in.samples_per_row()), bpp = static_cast<size_t>(in.channels);
-    Output out((n + 1) * static_cast<size_t>(in.height) / 2 + 4096);
+    const size_t line = static_cast<size_t>(in.samples_per_row()) + 1;
+    Output out(line * static_cast<size_t>(in.height) / 2 + 4096);
     out.put({0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'});
     const size_t header = out.size();
     out.put_be32(13);
@@ -585,28 +588,47 @@ std::vector<uint8_t> encode_png(const ImageView& image) {
     out.put({8, in.channels == 1 ? 0 : in.channels == 3 ? 2 : 6, 0, 0, 0});
     out.put_be32(crc32(out.at(header + 4), 17));
 
-    Deflater deflater(out);
-    // Two rows behind bpp zeros each, and four residuals behind one byte for the filter's number.
-    const size_t pitch = (bpp + n + 63) & ~size_t{63};
-    std::unique_ptr<uint8_t[]> memory(new uint8_t[7 * pitch]());
-    uint8_t *row = &memory[bpp], *up = &memory[pitch + bpp], *plain = &memory[2 * pitch], *residuals[4];
-    for (size_t f = 0; f < 4; ++f) residuals[f] = &memory[(3 + f) * pitch + 1];
-    for (int64_t y = 0; y < in.height; ++y) {
-        std::memcpy(row, in.row(y), n);
-        uint64_t cost[5];
-        kernels().png->filter_row(row, up, static_cast<int64_t>(n), in.channels, residuals, cost);
-        const int best = static_cast<int>(std::min_element(cost, cost + 5) - cost);
-        uint8_t* line = best ? residuals[best - 1] - 1 : plain;
-        line[0] = static_cast<uint8_t>(best);
-        if (!best) std::memcpy(line + 1, row, n);
-        deflater.write(line, n + 1);
-        std::swap(row, up);
+    // A group of rows at a time, behind the window of what came before it.
+    const int64_t rows = std::max<int64_t>(1, static_cast<int64_t>(kGroup / line));
+    const size_t most = static_cast<size_t>(std::min(rows, in.height)) * line;
+    const std::unique_ptr<uint8_t[]> buffer(new uint8_t[kWindow + most]);
+    uint8_t* lines = &buffer[kWindow];
+    std::vector<Output> blocks;
+    Adler adler;
+    size_t known = 0;  // bytes of the window that hold something
+    for (int64_t y = 0; y < in.height; y += rows) {
+        const int64_t end = std::min(in.height, y + rows);
+        const bool last = end == in.height;
+        const size_t bytes = static_cast<size_t>(end - y) * line;
+        parallel_for(context, end - y, 64, [&](int64_t from, int64_t to) {
+            filter_rows(in, y + from, y + to, lines + static_cast<size_t>(from) * line);
+        });
+        adler.add(lines, bytes);
+        const size_t count = (bytes + kBlock - 1) / kBlock;  // blocks of about the same size
+        while (blocks.size() < count) blocks.emplace_back(2 * kBlock + 2048);
+        parallel_for(context, static_cast<int64_t>(count), 1, [&](int64_t from, int64_t to) {
+            Deflater deflater;
+            Output& here = blocks[static_cast<size_t>(from)];
+            for (size_t k = static_cast<size_t>(from); k < static_cast<size_t>(to); ++k)
+                deflater.block(lines - known, known + bytes * k / count, known + bytes * (k + 1) / count,
+                               last && k + 1 == count, here);
+        });
+        const size_t chunk = out.size();
+        out.put_be32(0);
+        out.put_name("IDAT");
+        if (!y) out.put({0x78, 0x01});  // 32 KiB window, fastest algorithm
+        for (size_t k = 0; k < count; ++k) out.move(blocks[k]);
+        if (last) out.put_be32(adler.value());
+        out.put_be32_at(chunk, static_cast<uint32_t>(out.size() - chunk - 8));
+        out.put_be32(crc32(out.at(chunk + 4), out.size() - chunk - 4));
+        const size_t kept = std::min(kWindow, known + bytes);
+        std::memmove(lines - kept, lines + bytes - kept, kept);
+        known = kept;
     }
-    deflater.finish();
     out.put_be32(0);
     out.put_name("IEND");
     out.put_be32(0xae426082u);
-    return out.take();
+    return out.all();
 }
 
 }  // namespace og

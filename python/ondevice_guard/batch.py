@@ -209,7 +209,7 @@ class GuardBatch:
         output, encoding = None, self._encoding(verdict.format)
         if verdict:
             try:
-                output = verdict.to_bytes(encoding, quality=self.quality)
+                output = verdict.to_bytes(encoding, quality=self.quality, threads=1)  # the others write their own
             except InputError as error:  # a side that JPEG cannot express
                 verdict = self._error(str(error))
         record = self._record(verdict, hashlib.sha256(data).hexdigest())

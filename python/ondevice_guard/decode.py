@@ -827,13 +827,14 @@ def to_pil(pixels: Pixels) -> PILImage.Image:
     return pil.fromarray(np.ascontiguousarray(pixels))
 
 
-def encode(pixels: Pixels, format: str = "png", *, quality: int = 95) -> bytes:
+def encode(pixels: Pixels, format: str = "png", *, quality: int = 95, threads: int = 0) -> bytes:
     """Encode pixels as a fresh file that holds nothing but them.
 
     Args:
         pixels: uint8 HxWx3 or HxW.
         format: `"png"` (exact), `"jpeg"` or `"webp"` (lossy unless quality is 100).
         quality: 1-100 for JPEG and WebP. From 90 on, JPEG keeps full colour resolution, which coloured text needs.
+        threads: Native threads that make a PNG, whose bytes do not depend on them; 0 for one on each CPU.
 
     Raises:
         InputError: An unknown format or quality.
@@ -844,7 +845,7 @@ def encode(pixels: Pixels, format: str = "png", *, quality: int = 95) -> bytes:
     if not 1 <= quality <= 100:
         raise UnsupportedInput(f"quality: expected 1 to 100, got {quality!r}")
     if name == "png":  # Pillow takes four times as long for the same size (benchmarks/results/batch.json)
-        return _core.png.encode(pixels)
+        return _core.png.encode(pixels, threads=threads)
     out = io.BytesIO()
     image = to_pil(pixels)
     try:

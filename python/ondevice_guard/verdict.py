@@ -133,18 +133,19 @@ class Verdict(Scored):
         """Return the safe picture as a `PIL.Image.Image` of mode RGB. Raises `GuardBlocked` when there is none."""
         return decode.to_pil(self.to_numpy())
 
-    def to_bytes(self, format: str = "png", quality: int = 95) -> bytes:
+    def to_bytes(self, format: str = "png", quality: int = 95, *, threads: int = 0) -> bytes:
         """Return freshly encoded bytes, one frame, no ancillary data.
 
         Args:
             format: `"png"` (exactly the pixels that were judged) or `"jpeg"` (smaller, nearly those pixels).
             quality: JPEG quality, 1-100.
+            threads: Native threads that make a PNG, whose bytes do not depend on them; 0 for one on each CPU.
 
         Raises:
             GuardBlocked: there is no safe picture.
             UnsupportedInput: another format.
         """
-        return decode.encode(self.to_numpy(), format, quality=quality)
+        return decode.encode(self.to_numpy(), format, quality=quality, threads=threads)
 
     def to_data_uri(self, format: str = "png") -> str:
         """Return `data:image/…;base64,…` of `to_bytes(format)`."""
