@@ -290,7 +290,7 @@ def timing(detector: typographic.TypographicDetector, photo: np.ndarray) -> dict
         if name == "640x640":
             calls |= {k: (lambda f=peer[k], p=img: f(p)) for k in ("ppocr_v4_det", "ppocr_v6_det") if k in peer}
         spent: dict[str, list[float]] = {k: [] for k in calls}
-        for round_ in range(6):
+        for round_ in range(16):
             for k, call in calls.items():
                 t = time.process_time()
                 call()
