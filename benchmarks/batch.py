@@ -42,6 +42,7 @@ from ondevice_guard import _core, batch, campaign  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results" / "batch.json"
 ROUNDS = 5
 STRUCTURAL = {"name": "structural", "detectors": ["structural"]}
+LOOPS = ["pillow", "pillow_defaults", "structural", "all", "structural processes", "all processes"]
 
 
 def machine() -> dict[str, Any]:
@@ -120,11 +121,12 @@ def guarded(
         return run.summary.seconds, dict(run.summary.decisions)
 
 
-def timed(folder: Path, part: int, parts: int, everything: bool) -> None:
+def timed(folder: Path, part: int, parts: int, only: list[str]) -> None:
     files = sorted(folder.rglob("*.*"))[part::parts]
     source = lambda some: batch.Sources(listed=[os.path.relpath(f) for f in some])  # noqa: E731
     same = {".jpg": {"quality": 95, "subsampling": 0}, ".png": {"compress_level": 1}}
-    jobs = {"structural": batch.GuardBatch(STRUCTURAL)} | ({"all": batch.GuardBatch("balanced")} if everything else {})
+    jobs = {k: batch.GuardBatch(policy) for k, policy in {"structural": STRUCTURAL, "all": "balanced"}.items()}
+    jobs = {k: job for k, job in jobs.items() if {k, f"{k} processes"} & set(only)}
     for job in jobs.values():
         for file in files[:4]:
             job.judge(file.read_bytes(), file.name)
@@ -134,7 +136,7 @@ def timed(folder: Path, part: int, parts: int, everything: bool) -> None:
         at = Path(scratch)
         for i in range(ROUNDS):  # in turns, so that what else the machine does falls on all of them
             piece = files[i::ROUNDS]
-            for name in (*loops, *jobs):
+            for name in (name for name in (*loops, *jobs) if name in only):
                 begin, out = time.process_time(), at / f"{name} {i}"
                 if name in loops:
                     seconds[name] += pillow(piece, out, loops[name])
@@ -144,6 +146,8 @@ def timed(folder: Path, part: int, parts: int, everything: bool) -> None:
                     decisions[name].update(counts)
                 cpu[name] += time.process_time() - begin
         for name, job in jobs.items():  # what starting them takes is measured by itself
+            if f"{name} processes" not in only:
+                continue
             start, _ = guarded(job, source(files[:16]), at / f"{name} start", batch.process_engine)
             took, _ = guarded(job, source(files), at / f"{name} processes", batch.process_engine)
             seconds[f"{name} processes"] = (took - start) * len(files) / (len(files) - 16)
@@ -337,13 +341,14 @@ def main() -> None:
     parser.add_argument("--data")
     parser.add_argument("--part", type=int, default=0)
     parser.add_argument("--parts", type=int, default=10)
+    parser.add_argument("--only", nargs="+", default=LOOPS, choices=LOOPS, help="what `time` times")
     parser.add_argument("--structural", action="store_true", help="leave the models out")
     options = parser.parse_args()
     policy = STRUCTURAL if options.structural else "balanced"
     if options.command == "make":
         make(options.folder, options.count, options.data)
     elif options.command == "time":
-        timed(options.folder, options.part, options.parts, not options.structural)
+        timed(options.folder, options.part, options.parts, options.only)
     elif options.command == "memory":
         memory(options.folder, policy, "structural" if options.structural else "all")
     elif options.command == "hash":
