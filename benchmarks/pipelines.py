@@ -1,13 +1,15 @@
 """What the message walker and the proxy cost, and how often they are wrong. Writes benchmarks/results/pipelines.json.
 
-    python benchmarks/pipelines.py [overhead] [concurrent] [overblocking] [overblocking_report] [--photos examples/photos]
+    python benchmarks/pipelines.py [ROW ...] [--photos examples/photos]
 
 Rows:
 
 * `overhead`: a chat request with a 336x336 PNG, never seen before: time through the proxy, minus time straight to the
   same upstream, minus the guard's verdicts about the request (the proxy reports them as `Server-Timing`). So writing the
   picture anew, parsing and writing JSON, hops between threads and screening the answer all count as overhead. Median of
-  interleaved repeats; proxy and upstream run as processes of their own.
+  interleaved repeats; proxy and upstream run as processes of their own. Each of the dozen times that one of them wakes
+  another counts: `overhead_one_cpu` is the same on one processor, which hands over where another has to wake up first
+  (on a virtual machine that is idle, up to milliseconds).
 * `concurrent`: 200 requests at once; how many come back, and how fast.
 * `overblocking`: 300 benign conversations of several turns (`benchmarks/conversations.py`); how many are blocked, how
   many pictures are changed, and what for. `overblocking_report`: 300 made of the half of the sentences whose mistakes
@@ -28,6 +30,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +140,16 @@ def overhead(photos: list[Path], policy: str, repeat: int) -> dict[str, Any]:
     }
 
 
+def one_cpu(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Run a row with this process, and those that it starts, on the last processor."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        return call()
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def concurrent(photos: list[Path], policy: str, count: int = 200) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     bodies = [request(rng, photos) for _ in range(count)]
@@ -194,6 +207,7 @@ def main() -> None:
     photos = sorted(options.photos.glob("*.jpg"))
     calls = {
         "overhead": lambda: overhead(photos, options.policy, options.repeat),
+        "overhead_one_cpu": lambda: one_cpu(lambda: overhead(photos, options.policy, options.repeat)),
         "concurrent": lambda: concurrent(photos, options.policy),
         "overblocking": lambda: overblocking(options.photos, options.policy, options.count),
         "overblocking_report": lambda: overblocking(options.photos, options.policy, options.count, "report"),
