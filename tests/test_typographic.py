@@ -453,5 +453,5 @@ def test_a_trace_ranks_writing_too_faint_for_a_line_above_none_and_below_a_line(
     faint = write(plain, ORDER, (10, 10), 26, (122, 122, 122))
     traces = [detector.look(Views(Image(p), {"original": View("original", p)})).trace for p in (plain, faint)]
     assert 0 <= traces[0] < traces[1] <= 1
-    none = np.zeros(0, np.float32)
-    assert log_evidence(none, 0.0) < log_evidence(none, traces[1]) < log_evidence(np.float32([0.01]), 0.0)
+    none, line = np.zeros(0, np.float32), np.float32([0.5**3 * 8])  # eight times as long as high, at even odds
+    assert log_evidence(none, 0.0) < log_evidence(none, traces[1]) < log_evidence(line, 0.0)

@@ -19,8 +19,8 @@ constexpr float kCoreLogit = -0.5F;
 constexpr int64_t kMaxLines = 256;
 constexpr float kReadFloor = 0.25F;
 constexpr size_t kMaxRead = 64;
-constexpr size_t kTraceCells = 512;
-constexpr double kTraceWeight = 0.01;
+constexpr size_t kTraceCells = 1024;
+constexpr double kTraceWeight = 0.1;
 constexpr float kKeep = 0.25F;
 
 float longer_side(const View& v) {
