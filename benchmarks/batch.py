@@ -125,8 +125,8 @@ def timed(folder: Path, part: int, parts: int, only: list[str]) -> None:
     files = sorted(folder.rglob("*.*"))[part::parts]
     source = lambda some: batch.Sources(listed=[os.path.relpath(f) for f in some])  # noqa: E731
     same = {".jpg": {"quality": 95, "subsampling": 0}, ".png": {"compress_level": 1}}
-    jobs = {k: batch.GuardBatch(policy) for k, policy in {"structural": STRUCTURAL, "all": "balanced"}.items()}
-    jobs = {k: job for k, job in jobs.items() if {k, f"{k} processes"} & set(only)}
+    policies = {"structural": STRUCTURAL, "all": "balanced"}
+    jobs = {k: batch.GuardBatch(v) for k, v in policies.items() if {k, f"{k} processes"} & set(only)}
     for job in jobs.values():
         for file in files[:4]:
             job.judge(file.read_bytes(), file.name)
@@ -159,7 +159,8 @@ def timed(folder: Path, part: int, parts: int, only: list[str]) -> None:
         "decisions": {k: dict(v) for k, v in decisions.items()},
     }
     figures["per_second"] = {k: round(len(files) / v, 1) for k, v in seconds.items()}
-    figures["of_pillow"] = {k: round(seconds["pillow"] / v, 3) for k, v in seconds.items()}
+    if "pillow" in seconds:
+        figures["of_pillow"] = {k: round(seconds["pillow"] / v, 3) for k, v in seconds.items()}
     note("speed", figures, f"part {part}")
 
 
@@ -342,7 +343,7 @@ def main() -> None:
     parser.add_argument("--part", type=int, default=0)
     parser.add_argument("--parts", type=int, default=10)
     parser.add_argument("--only", nargs="+", default=LOOPS, choices=LOOPS, help="what `time` times")
-    parser.add_argument("--structural", action="store_true", help="leave the models out")
+    parser.add_argument("--structural", action="store_true", help="`memory` and `ray`: leave the models out")
     options = parser.parse_args()
     policy = STRUCTURAL if options.structural else "balanced"
     if options.command == "make":

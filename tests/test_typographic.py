@@ -382,12 +382,14 @@ def test_writing_that_only_a_reduction_shows_is_a_scaling_attack(detector):
 
 
 def test_answers_do_not_depend_on_backend_or_threads(detector):
+    from ondevice_guard.detectors.typographic import TypographicDetector
+
     image = write(scenery(200, 333), ORDER, (10, 10), 24, (255, 240, 0))
 
-    def scores() -> np.ndarray:
-        return np.array([f.score for f in detector(Views(Image(image), {"original": View("original", image)}))])
+    def scores(by: TypographicDetector = detector) -> np.ndarray:
+        return np.array([f.score for f in by(Views(Image(image), {"original": View("original", image)}))])
 
-    every_backend(scores)
+    np.testing.assert_array_equal(every_backend(scores), scores(TypographicDetector(threads=2)))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 1000), (1000, 7), (31, 33), (64, 64)])

@@ -49,7 +49,8 @@ _FORWARDED = {
 }  # fmt: skip
 #: The only response headers that travel back.
 _RETURNED = {"content-type", "x-request-id", "retry-after", "openai-processing-ms", "openai-version", "warning"}
-#: An answer of so many bytes is screened where it arrives: a worker takes longer to wake than to screen it.
+#: An answer of so many bytes is screened where it arrives: waking a worker took .7 ms on two idle CPUs, screening two
+#: sentences .1 ms.
 _SHORT = 2048
 _LOOPBACK = {"127.0.0.1", "localhost", "::1", "[::1]"}
 

@@ -1,6 +1,6 @@
 """Checkpoint → models/textmap_v1/model.onnx: batch norms folded, int8 QDQ, bytes in and bytes out.
 
-    python training/textmap/export.py --checkpoint training/textmap/runs/1/last.pt
+    python training/textmap/export.py --checkpoint training/textmap/runs/1/last.pt [MORE.pt ...]   # their mean
 
 Activations are uint8, weights int8 per output channel, ranges from composed training samples. The graph's input is
 the front end's bytes and its output the quantised logits themselves, so that no float picture exists at inference.
@@ -119,13 +119,17 @@ def main() -> None:
     """Command line."""
     ap = argparse.ArgumentParser()
     ap.add_argument("--data")
-    ap.add_argument("--checkpoint", default=str(train.HERE / "runs" / "1" / "last.pt"))
+    ap.add_argument("--checkpoint", nargs="+", default=[str(train.HERE / "runs" / "1" / "last.pt")], help="their mean")
     ap.add_argument("--to", default=str(ROOT / "models" / "textmap_v1"))
     args = ap.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     data = render.assets.data_dir(args.data)
-    state = torch.load(args.checkpoint)
+    ends = [torch.load(path) for path in args.checkpoint]
+    state = ends[-1]
+    for key, value in state["net"].items():
+        if value.is_floating_point():
+            state["net"][key] = torch.stack([end["net"][key] for end in ends]).mean(0)
     net = train.TextMap()
     net.load_state_dict(state["net"])
     layers = dict(np.load(render.CACHE / "layers_train_1.npz"))
