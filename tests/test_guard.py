@@ -157,6 +157,12 @@ def test_sanitizing_photographs_twice_with_every_detector_changes_nothing(everyt
     )
 
 
+def test_an_attack_that_spares_no_pixel_to_rebuild_from_is_refused() -> None:
+    verdict = Guard(STRUCTURAL).check(_attacked("bicubic 2"))
+    assert verdict.decision is Decision.BLOCK and verdict.image is None
+    assert "scaling (block)" in verdict.reasons[0]
+
+
 def test_a_second_look_that_blocks_hands_out_nothing() -> None:
     class Late:
         """Finds something only in what was rebuilt."""

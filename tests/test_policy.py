@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ondevice_guard.errors import PolicyError
-from ondevice_guard.policy import ACTIONS, DEFAULT_THRESHOLDS, Policy
+from ondevice_guard.policy import ACTIONS, DEFAULT_THRESHOLDS, UNMENDED, Policy
 from ondevice_guard.types import KINDS, Decision, Finding, Plan, box
 
 QUAD = box(1, 2, 30, 40)
@@ -81,6 +81,19 @@ def test_later_looks_only_add_to_what_remakes_a_picture() -> None:
     looks.append([finding("alpha_divergence", 1.0, detail={"background": [9, 9, 9]})])
     plan = Policy().decide(first, looks=looks).plan
     assert plan.remade == (True, (1, 2, 3)) and not plan.fill
+
+
+def test_a_picture_that_was_rebuilt_in_vain_is_not_handed_out() -> None:
+    first, still = [finding("scaling", 0.9)], [finding("scaling", UNMENDED)]
+    outcome = Policy().decide(first, looks=[still])
+    assert outcome.decision is Decision.BLOCK and not outcome.plan
+    assert outcome.reasons[0].startswith("scaling (block)")
+    assert Policy().decide(first, looks=[[finding("scaling", UNMENDED - 0.01)]]).plan.descale
+    # The picture of a look that came before anything was rebuilt says nothing yet.
+    alpha = [finding("alpha_divergence", detail={"background": [1, 2, 3]})]
+    assert Policy().decide(alpha, looks=[still]).plan.descale
+    assert Policy().decide(alpha, looks=[[finding("scaling")], still]).decision is Decision.BLOCK
+    assert Policy().replace(actions={"scaling": "flag"}).decide(first, looks=[still]).decision is Decision.ALLOW
 
 
 def test_one_block_wins_over_everything_and_comes_first() -> None:

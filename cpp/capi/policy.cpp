@@ -218,6 +218,9 @@ void Policy::merge(const Value& all) {
     if (actions[OG_MALFORMED] != OG_BLOCK) refuse("actions.malformed must stay block: there are no pixels to hand out");
 }
 
+/// A rebuilt picture that still scores this much on `scaling` is not handed out; why: `UNMENDED` in policy.py.
+constexpr double kUnmended = 0.79;
+
 Outcome decide(const Policy& policy, std::vector<Finding>& findings, const std::array<double, kKinds>& points,
                int look) {
     std::vector<Finding*> counted;
@@ -241,6 +244,15 @@ Outcome decide(const Policy& policy, std::vector<Finding>& findings, const std::
         std::string(kind_name(counted[0]->kind)) + " (" + kActions[counted[0]->action] + "): " + counted[0]->why;
     if (counted[0]->action == OG_BLOCK) {
         out.decision = OG_BLOCK_DECISION;
+        return out;
+    }
+    const auto scaling = [](const Finding* f) { return f->kind == OG_SCALING && f->action == OG_SANITIZE; };
+    const bool rebuilt = std::any_of(counted.begin(), counted.end(),
+                                     [&](const Finding* f) { return scaling(f) && f->look < look; });
+    for (const Finding& f : findings) {
+        if (!rebuilt || f.kind != OG_SCALING || f.look != look || f.score < kUnmended) continue;
+        out.decision = OG_BLOCK_DECISION;
+        out.reason = "scaling (block): " + f.why + " Rebuilding the picture does not change that.";
         return out;
     }
     for (const Finding* f : counted) {

@@ -30,6 +30,11 @@ DETECTORS = ("structural", "adversarial", "typographic", "content", "text")
 #: measured on hostile files from what it measured on ordinary ones (benchmarks/results/scaling.json for `scaling`).
 DEFAULT_THRESHOLDS: Mapping[str, float] = MappingProxyType(dict.fromkeys(KINDS, 0.5) | {"unsafe_content": 0.8})
 
+#: A picture that was rebuilt and still scores this much on `scaling` has not lost its payload, so it is not handed out: a
+#: kernel with as many taps as the ratio spares no pixel to rebuild from. Evidence 1.5 (see `signal.hpp`); of 650 photographs
+#: one reaches it, of 18 attacks at ratio 2 that are rebuilt in vain all (benchmarks/results/scaling.json).
+UNMENDED = 0.79
+
 #: What sanitize does for a kind besides dropping everything that is not pixels.
 _FILLS = ("typographic", "overlay_text", "hidden_text", "qr_code", "split_payload")
 _TEXT_KINDS = ("injection", "jailbreak", "harmful", "obfuscation")
@@ -292,7 +297,7 @@ class Policy:
             looks: What the detectors found at each later look, in the picture that the plan so far remakes
                 (`Plan.remakes`). What the last of them found is what gets redacted and purified, so that nothing is filled
                 that is no longer there; the background is chosen by `findings` alone, for what was laid over one has no
-                alpha left.
+                alpha left. A picture that was rebuilt and still shows a sampling grid (`UNMENDED`) is blocked.
 
         Returns:
             The outcome. It depends on nothing but the arguments.
@@ -303,17 +308,21 @@ class Policy:
         counted.sort(key=lambda f: (-ACTIONS.index(self._action(f)), -f.score, f.kind))
         worst = self._action(counted[0]) if counted else "ignore"
         to_clean = [f for f in counted if self._action(f) == "sanitize"]
+        reasons = [f"{f.kind} ({self._action(f)}): {f.why}" for f in counted]
+        last = (looks or [findings])[-1]
+        rebuilt = {id(f) for f in to_clean if f.kind == "scaling"} - {id(f) for f in last}
+        unmended = [f for f in last if rebuilt and f.kind == "scaling" and f.score >= UNMENDED]
         if worst == "block":
             decision, plan = Decision.BLOCK, Plan()
+        elif unmended:
+            decision, plan = Decision.BLOCK, Plan()
+            reasons.insert(0, f"scaling (block): {unmended[0].why} Rebuilding the picture does not change that.")
         elif to_clean:
-            first, last = (
-                [f for f in to_clean if any(f is g for g in look)] for look in (findings, (looks or [findings])[-1])
-            )
-            decision, plan = Decision.SANITIZED, self._plan(to_clean, first, last)
+            first, now = ([f for f in to_clean if any(f is g for g in look)] for look in (findings, last))
+            decision, plan = Decision.SANITIZED, self._plan(to_clean, first, now)
         else:
             decision, plan = Decision.ALLOW, Plan()
-        reasons = tuple(dict.fromkeys(f"{f.kind} ({self._action(f)}): {f.why}" for f in counted))
-        return Outcome(decision, plan, reasons, thresholds)
+        return Outcome(decision, plan, tuple(dict.fromkeys(reasons)), thresholds)
 
     def _action(self, finding: Finding) -> str:
         """The action for a finding. Text that only metadata or a QR code carries is dropped with its carrier, so it
