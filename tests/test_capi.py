@@ -434,7 +434,7 @@ def test_verdicts_and_pixels_are_those_of_python(lib: c.CDLL, policy: str) -> No
     reference = ondevice_guard.Guard({"base": policy, "detectors": ["structural"]})
     seen = {_same(guard, reference, array) for array in cases()}
     guard.close()
-    assert seen == ({"ALLOW", "SANITIZED", "BLOCK"} if policy == "strict" else {"ALLOW", "SANITIZED"})
+    assert seen == {"ALLOW", "SANITIZED", "BLOCK"}
 
 
 @pytest.mark.slow
