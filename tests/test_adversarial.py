@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,24 @@ def test_ratios_are_finite_for_flat_and_extreme_pictures() -> None:
         made = _core.residual.ratios(sums, [(0, 0, *sums.shape[:2])])
         assert made.shape == (1, FEATURES)
         assert np.isfinite(made).all()
+
+
+def test_perceptron_is_the_formula_of_its_header(backend: str) -> None:
+    rng = np.random.default_rng(0)
+    sums = _core.residual.tile_sums(rng.integers(0, 256, (100, 140, 3), dtype=np.uint8))
+    regions = [(0, 0, *sums.shape[:2]), (1, 2, 4, 4), (0, 3, 2, 5)]
+    sizes = [FEATURES, 19, 3, 1]
+    layers = [(rng.standard_normal(s), rng.standard_normal(s[1])) for s in pairwise(sizes)]
+    mean, scale = rng.standard_normal(FEATURES), rng.uniform(0.1, 2, FEATURES)
+    x = np.clip((_core.residual.ratios(sums, regions) - mean) / scale, -5, 5)
+    for w, b in layers[:-1]:
+        x = np.maximum(x @ w + b, 0)
+    expected = 1.5 * (x @ layers[-1][0] + layers[-1][1])[:, 0] - 0.25
+    made = _core.residual.Perceptron(mean, scale, layers, 1.5, -0.25).logits(sums, regions)
+    np.testing.assert_allclose(made, expected, rtol=1e-10)
+    for wrong in (layers[1:], [*layers, layers[0]], [], [(layers[0][0].T, layers[0][1])]):
+        with pytest.raises(errors.UnsupportedInput):
+            _core.residual.Perceptron(mean, scale, wrong, 1.0, 0.0)
 
 
 def ratios_of(tiles: np.ndarray) -> np.ndarray:

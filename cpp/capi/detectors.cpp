@@ -266,28 +266,29 @@ std::vector<Quad> boxes(std::vector<uint8_t>& hot, int64_t down, int64_t across,
 
 Adversarial::Adversarial(const std::string& models) : folder_(models, "adversarial") {
     const Value weights = parse_json(folder_.file("weights.json"));
-    mean_ = numbers(weights.at("mean"));
-    scale_ = numbers(weights.at("scale"));
-    slope_ = weights.at("slope").real();
-    offset_ = weights.at("offset").real();
+    perceptron_.mean = numbers(weights.at("mean"));
+    perceptron_.scale = numbers(weights.at("scale"));
+    perceptron_.slope = weights.at("slope").real();
+    perceptron_.offset = weights.at("offset").real();
     window_offset_ = weights.at("window_offset").real();
-    size_t inputs = mean_.size();
-    bool fits = inputs == residual::kRatios && scale_.size() == inputs;
+    bool fits = true;
     for (const Value& pair : weights.at("layers").items()) {
         fits = fits && pair.items().size() == 2;
         if (!fits) break;
-        Layer layer;
-        for (const Value& row : pair.list[0].items()) {
-            const std::vector<double> values = numbers(row);
-            fits = fits && values.size() == inputs;
-            layer.weights.insert(layer.weights.end(), values.begin(), values.end());
-        }
+        residual::Perceptron::Layer layer;
         layer.bias = numbers(pair.list[1]);
-        fits = fits && layer.weights.size() == layer.bias.size() * inputs;
-        inputs = layer.bias.size();
-        layers_.push_back(std::move(layer));
+        const std::vector<Value>& rows = pair.list[0].items();  // output by output
+        const size_t outputs = layer.bias.size(), inputs = rows.empty() ? 0 : rows[0].items().size();
+        layer.weights.resize(inputs * outputs);
+        fits = rows.size() == outputs;
+        for (size_t o = 0; fits && o < outputs; ++o) {
+            const std::vector<double> row = numbers(rows[o]);
+            fits = row.size() == inputs;
+            for (size_t i = 0; fits && i < inputs; ++i) layer.weights[i * outputs + o] = row[i];
+        }
+        perceptron_.layers.push_back(std::move(layer));
     }
-    if (!fits || layers_.empty() || inputs != 1)
+    if (!fits || !perceptron_.fits())
         throw Error(Code::model, folder_.name() + ": weights.json is not of this version");
     const Value* table = folder_.config().find("thresholds");
     table = table ? table->find("adversarial") : nullptr;
@@ -302,25 +303,9 @@ void Adversarial::points(double rate, Points& points) const {
 
 std::vector<double> Adversarial::logits(const std::vector<int64_t>& sums, int64_t down, int64_t across,
                                         const std::vector<residual::Region>& regions) const {
-    const auto count = static_cast<int64_t>(regions.size());
-    std::vector<double> x(regions.size() * residual::kRatios), out, hidden, next;
-    residual::ratios(sums.data(), down, across, regions.data(), count, x.data());
-    for (int64_t r = 0; r < count; ++r) {
-        hidden.assign(x.begin() + r * residual::kRatios, x.begin() + (r + 1) * residual::kRatios);
-        for (size_t i = 0; i < hidden.size(); ++i)
-            hidden[i] = std::min(std::max((hidden[i] - mean_[i]) / scale_[i], -5.0), 5.0);
-        for (size_t l = 0; l < layers_.size(); ++l) {
-            const Layer& layer = layers_[l];
-            next.assign(layer.bias.size(), 0.0);
-            for (size_t k = 0; k < next.size(); ++k) {
-                for (size_t i = 0; i < hidden.size(); ++i) next[k] += hidden[i] * layer.weights[k * hidden.size() + i];
-                next[k] += layer.bias[k];
-                if (l + 1 < layers_.size()) next[k] = std::max(next[k], 0.0);
-            }
-            hidden.swap(next);
-        }
-        out.push_back(slope_ * hidden[0] + offset_);
-    }
+    std::vector<double> out(regions.size());
+    residual::logits(sums.data(), down, across, regions.data(), static_cast<int64_t>(regions.size()), perceptron_,
+                     out.data());
     return out;
 }
 

@@ -65,16 +65,12 @@ class Adversarial {
     void points(double rate, Points& points) const;
 
   private:
-    struct Layer {
-        std::vector<double> weights, bias;
-    };
     /// Calibrated log-odds of regions of a grid of tile sums.
     std::vector<double> logits(const std::vector<int64_t>& sums, int64_t down, int64_t across,
                                const std::vector<residual::Region>& regions) const;
     Folder folder_;
-    std::vector<double> mean_, scale_;
-    std::vector<Layer> layers_;
-    double slope_, offset_, window_offset_, least_ = 2.0;
+    residual::Perceptron perceptron_;
+    double window_offset_, least_ = 2.0;
 };
 
 /// `unsafe_content` (detectors/content.py).

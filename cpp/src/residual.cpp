@@ -31,16 +31,22 @@ void add_tiles(const ResidualKernels& k, int16_t* acc, int64_t pitch, const Slot
     for (int64_t i = 0; i < 3 * kPlane + kJoint; ++i) {
         int16_t* row = acc + i * pitch;
         std::fill(row + end, row + pitch, int16_t{0});
-        const bool phase = i >= 3 * kPlane + 3 && i < 3 * kPlane + 7, block = i == 3 * kPlane + 7;
-        if (phase || block) {  // by column: 2 or 8 sums
-            const int64_t first = 1 + 3 * kPlane + 3 + (block ? 8 : 2 * (i - 3 * kPlane - 3)), mask = block ? 7 : 1;
+        if (i == 3 * kPlane + 7) {  // by column: 8 sums
             for (int64_t tx = 0; tx < slots.across; ++tx) {
-                for (int64_t x = 0; x < slots.columns(tx); ++x)
-                    tiles[tx * kSums + first + (x & mask)] += row[tx * slots.slot + x];
+                int64_t* to = tiles + tx * kSums + 1 + 3 * kPlane + 3 + 8;
+                for (int64_t x = 0; x < slots.columns(tx); ++x) to[x & 7] += row[tx * slots.slot + x];
             }
             continue;
         }
         k.fold(row, pitch - 8, folded);
+        if (i >= 3 * kPlane + 3 && i < 3 * kPlane + 7) {  // 2 sums: what is folded adds columns of one parity
+            const int64_t to = 1 + 3 * kPlane + 3 + 2 * (i - 3 * kPlane - 3);
+            for (int64_t tx = 0; tx < slots.across; ++tx) {
+                tiles[tx * kSums + to] += folded[tx * slots.slot];
+                tiles[tx * kSums + to + 1] += folded[tx * slots.slot + 1];
+            }
+            continue;
+        }
         const int64_t to = 1 + i + (i < 3 * kPlane + 3 ? 0 : 11);
         for (int64_t tx = 0; tx < slots.across; ++tx) {
             const int64_t left = tx * slots.slot;
@@ -160,11 +166,50 @@ double* correlations(const int64_t* joint, const double* power, double* out) {
     return out;
 }
 
+/// Tiles in the order of one plane's mean |a|, equal ones in that of the grid, and log2 of it: sorted once for all regions.
+struct Order {
+    std::vector<int32_t> rank;   ///< of each tile of the grid; of those without a counted pixel it means nothing
+    std::vector<int32_t> tile;   ///< of each rank
+    std::vector<double> level;  ///< of each rank
+
+    Order(const int64_t* sums, int64_t tiles, int plane) : rank(static_cast<size_t>(tiles)) {
+        std::vector<std::pair<double, int32_t>> order;
+        for (int64_t i = 0; i < tiles; ++i) {
+            const int64_t* at = sums + i * kSums;
+            if (at[0] > 0)
+                order.emplace_back(static_cast<double>(at[1 + plane * kPlane]) / static_cast<double>(at[0]),
+                                   static_cast<int32_t>(i));
+        }
+        std::sort(order.begin(), order.end());
+        for (const auto& [energy, i] : order) {
+            rank[static_cast<size_t>(i)] = static_cast<int32_t>(tile.size());
+            tile.push_back(i);
+            level.push_back(std::log2(energy + kFloor));
+        }
+    }
+};
+
+/// Sorts different numbers: few of them by counting, without a branch, how many are less than each.
+void sort_ranks(std::vector<int32_t>& ranks, std::vector<int32_t>& sorted) {
+    sorted.resize(ranks.size());
+    if (ranks.size() > 64) {
+        std::copy(ranks.begin(), ranks.end(), sorted.begin());
+        std::sort(sorted.begin(), sorted.end());
+        return;
+    }
+    for (const int32_t r : ranks) {
+        int32_t less = 0;
+        for (const int32_t other : ranks) less += other < r;
+        sorted[static_cast<size_t>(less)] = r;
+    }
+}
+
 }  // namespace
 
 void ratios(const int64_t* sums, int64_t down, int64_t across, const Region* regions, int64_t count, double* out) {
-    std::vector<const int64_t*> tiles;
-    std::vector<std::pair<double, int32_t>> order;  // energy and place: equal ones stay in the order of the tiles
+    const Order orders[3] = {{sums, down * across, 0}, {sums, down * across, 1}, {sums, down * across, 2}};
+    std::vector<int64_t> tiles;  // of the region, those with a counted pixel
+    std::vector<int32_t> ranks, sorted;
     for (int64_t r = 0; r < count; ++r) {
         const Region& in = regions[r];
         if (in.top < 0 || in.left < 0 || in.height < 1 || in.width < 1 || in.height > down - in.top ||
@@ -173,8 +218,7 @@ void ratios(const int64_t* sums, int64_t down, int64_t across, const Region* reg
         tiles.clear();
         for (int64_t y = in.top; y < in.top + in.height; ++y) {
             for (int64_t x = in.left; x < in.left + in.width; ++x) {
-                const int64_t* tile = sums + (y * across + x) * kSums;
-                if (tile[0] > 0) tiles.push_back(tile);
+                if (sums[(y * across + x) * kSums] > 0) tiles.push_back(y * across + x);
             }
         }
         const auto n = static_cast<int64_t>(tiles.size());
@@ -182,20 +226,21 @@ void ratios(const int64_t* sums, int64_t down, int64_t across, const Region* reg
         double* to = out + r * kRatios;
         PlaneSums whole[3];
         int64_t total[kSums] = {}, joint[3] = {}, squares[3] = {}, area = 0;
-        for (const int64_t* tile : tiles) {
-            for (int i = 1 + 3 * kPlane; i < kSums; ++i) total[i] += tile[i];
+        for (const int64_t at : tiles) {
+            for (int i = 1 + 3 * kPlane; i < kSums; ++i) total[i] += sums[at * kSums + i];
         }
         for (int p = 0; p < 3; ++p) {
-            order.clear();
-            for (const int64_t* tile : tiles) {
-                whole[p].add(tile, p);
-                order.emplace_back(static_cast<double>(tile[1 + p * kPlane]) / static_cast<double>(tile[0]),
-                                   static_cast<int32_t>(order.size()));
+            const Order& order = orders[p];
+            ranks.clear();
+            for (const int64_t at : tiles) {
+                whole[p].add(sums + at * kSums, p);
+                ranks.push_back(order.rank[static_cast<size_t>(at)]);
             }
-            std::sort(order.begin(), order.end());
+            sort_ranks(ranks, sorted);
             PlaneSums calm;
             for (int64_t i = 0; i < std::min(quiet, n); ++i) {
-                const int64_t* tile = tiles[static_cast<size_t>(order[static_cast<size_t>(i)].second)];
+                const int64_t* tile =
+                    sums + order.tile[static_cast<size_t>(sorted[static_cast<size_t>(i)])] * int64_t{kSums};
                 calm.add(tile, p);
                 if (p != 0) continue;
                 area += tile[0];
@@ -206,7 +251,7 @@ void ratios(const int64_t* sums, int64_t down, int64_t across, const Region* reg
             }
             to = calm.shape(whole[p].shape(to));
             const auto level = [&](int64_t i) {
-                return std::log2((n == 0 ? 0.0 : order[static_cast<size_t>(i)].first) + kFloor);
+                return n == 0 ? std::log2(kFloor) : order.level[static_cast<size_t>(sorted[static_cast<size_t>(i)])];
             };
             const int64_t last = std::max<int64_t>(n, 1) - 1;
             for (const double q : kQuantiles) {
@@ -238,6 +283,41 @@ void ratios(const int64_t* sums, int64_t down, int64_t across, const Region* reg
             *to++ = std::log2(edge[7] / middle);
             *to++ = std::log2(edge[0] / middle);
         }
+    }
+}
+
+bool Perceptron::fits() const {
+    size_t inputs = mean.size();
+    bool good = inputs == kRatios && scale.size() == inputs && !layers.empty();
+    for (const Layer& layer : layers) {
+        good = good && layer.weights.size() == inputs * layer.bias.size();
+        inputs = layer.bias.size();
+    }
+    return good && inputs == 1;
+}
+
+void logits(const int64_t* sums, int64_t down, int64_t across, const Region* regions, int64_t count,
+            const Perceptron& perceptron, double* out) {
+    if (!perceptron.fits()) throw Error(Code::unsupported, "perceptron: layers do not fit each other");
+    const ResidualKernels& k = *kernels().residual;
+    std::vector<double> all(static_cast<size_t>(count * kRatios)), x, y;
+    ratios(sums, down, across, regions, count, all.data());
+    for (int64_t r = 0; r < count; ++r) {
+        x.assign(all.begin() + r * kRatios, all.begin() + (r + 1) * kRatios);
+        for (size_t i = 0; i < x.size(); ++i)
+            x[i] = std::min(std::max((x[i] - perceptron.mean[i]) / perceptron.scale[i], -5.0), 5.0);
+        for (const Perceptron::Layer& layer : perceptron.layers) {
+            const size_t n = layer.bias.size();
+            y.assign(n, 0.0);
+            for (size_t i = 0; i < x.size(); ++i)
+                k.add_scaled(x[i], layer.weights.data() + i * n, static_cast<int64_t>(n), y.data());
+            for (size_t o = 0; o < n; ++o) {
+                y[o] += layer.bias[o];
+                if (&layer != &perceptron.layers.back()) y[o] = std::max(y[o], 0.0);
+            }
+            x.swap(y);
+        }
+        out[r] = perceptron.slope * x[0] + perceptron.offset;
     }
 }
 

@@ -371,18 +371,49 @@ double scale_of(const Residual& r, int distance) {
 /// Column sums of a residual for each phase bin of the rows.
 std::vector<uint32_t> sums_by_row_bin(const Residual& r, double frequency, const SignalKernels& k) {
     std::vector<uint32_t> sums(static_cast<size_t>(kBins * r.width), 0);
-    for (size_t i = 0; i < r.rows.size(); ++i)
-        k.add_row(sums.data() + phase_bin(r.rows[i], frequency) * r.width, r.row(i), r.width);
+    std::vector<uint16_t> parts(static_cast<size_t>(kBins * r.width), 0);
+    std::array<int, kBins> rows{};  // in a part
+    const auto close = [&](int64_t bin) {
+        k.add_part(sums.data() + bin * r.width, parts.data() + bin * r.width, r.width);
+        rows[static_cast<size_t>(bin)] = 0;
+    };
+    for (size_t i = 0; i < r.rows.size(); ++i) {
+        const int bin = phase_bin(r.rows[i], frequency);
+        k.add_row(parts.data() + bin * r.width, r.row(i), r.width);
+        if (++rows[static_cast<size_t>(bin)] == kAddedRows) close(bin);
+    }
+    for (int64_t bin = 0; bin < kBins; ++bin) close(bin);
     return sums;
 }
 
-Table table_of(const std::vector<uint32_t>& sums, int64_t width, double frequency) {
+/// Bins of all columns.
+std::vector<uint8_t> column_bins(int64_t width, double frequency) {
+    std::vector<uint8_t> bins(static_cast<size_t>(width));
+    for (int64_t x = 0; x < width; ++x) bins[static_cast<size_t>(x)] = static_cast<uint8_t>(phase_bin(x, frequency));
+    return bins;
+}
+
+/// Sums of whole numbers, so that their order is free.
+Table table_of(const std::vector<uint32_t>& sums, const std::vector<uint8_t>& bins) {
     Table t{};
-    for (int64_t x = 0; x < width; ++x) {
-        const size_t bin = static_cast<size_t>(phase_bin(x, frequency));
-        for (size_t b = 0; b < kBins; ++b) t[b][bin] += sums[b * static_cast<size_t>(width) + static_cast<size_t>(x)];
+    for (size_t b = 0; b < kBins; ++b) {
+        std::array<uint64_t, kBins> even{}, odd{};  // two, since neighbours often share a bin
+        const uint32_t* row = sums.data() + b * bins.size();
+        size_t x = 0;
+        for (; x + 1 < bins.size(); x += 2) {
+            even[bins[x]] += row[x];
+            odd[bins[x + 1]] += row[x + 1];
+        }
+        if (x < bins.size()) even[bins[x]] += row[x];
+        for (size_t i = 0; i < kBins; ++i) t[b][i] = static_cast<double>(even[i] + odd[i]);
     }
     return t;
+}
+
+Counts count_bins(const std::vector<uint8_t>& bins) {
+    Counts counts{};
+    for (const uint8_t bin : bins) ++counts[bin];
+    return counts;
 }
 
 SamplingGrid grid_of(const ImageView& image, const Context& context) {
@@ -407,7 +438,7 @@ SamplingGrid grid_of(const ImageView& image, const Context& context) {
         for (size_t i = 0; i < eighth.size(); ++i) columns[i % static_cast<size_t>(r.width)] += eighth[i];
         down[which] = flattened(r.row_sums, some_rows, d != kSigned);
         across[which] = flattened(columns, all_columns, d != kSigned);
-        const Table base = table_of(eighth, r.width, 1.0 / kBins);
+        const Table base = table_of(eighth, column_bins(r.width, 1.0 / kBins));
         for (size_t m = 1; m <= 4; ++m) {
             Table t{};
             Counts rows{}, cols{};
@@ -438,9 +469,10 @@ SamplingGrid grid_of(const ImageView& image, const Context& context) {
         std::vector<uint32_t> sums;
         for (const auto& [fy, fx] : pairs) {
             if (fy != summed) sums = sums_by_row_bin(residuals[which], fy, k), summed = fy;
+            const std::vector<uint8_t> columns = column_bins(image.width, fx);
             keep_stronger(best,
-                          standing_of(table_of(sums, image.width, fx), count_bins(some_rows, fy),
-                                      count_bins(all_columns, fx), d, scale_of(residuals[which], d)),
+                          standing_of(table_of(sums, columns), count_bins(some_rows, fy), count_bins(columns), d,
+                                      scale_of(residuals[which], d)),
                           fy, fx);
         }
     }
@@ -577,8 +609,8 @@ std::array<Fit, 2> fits_of(const ImageView& v, const SamplingGrid& grid, const S
     std::vector<std::vector<uint32_t>> totals;  // of every column
     for (const int distance : {kLinear, kSigned, 1, 2}) {
         residuals.push_back(residual_of(luma, distance, rows, k, context));
-        totals.emplace_back(static_cast<size_t>(v.width), 0);
-        for (size_t i = 0; i < rows.size(); ++i) k.add_row(totals.back().data(), residuals.back().row(i), v.width);
+        totals.push_back(sums_by_row_bin(residuals.back(), 0, k));  // at frequency 0 all rows are in the first bin
+        totals.back().resize(static_cast<size_t>(v.width));
     }
     std::vector<std::vector<Pattern>> across(readers.size());
     for (size_t r = 0; r < readers.size(); ++r) {

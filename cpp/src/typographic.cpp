@@ -428,7 +428,8 @@ struct Finder {
 /// True when five runs are near 1:1:3:1:1 of one module, each within half a module (ISO/IEC 18004 reference decoder).
 bool finder_runs(const int64_t* run, double& module) {
     const int64_t total = run[0] + run[1] + run[2] + run[3] + run[4];
-    if (total < 7) return false;
+    // the middle run is at least 1.5 modules - 1.05 long: most runs end here
+    if (total < 7 || 14 * run[2] + 16 < 3 * total) return false;
     module = static_cast<double>(total) / 7.0;
     const double slack = module * 0.5 + 0.35;
     return std::abs(run[0] - module) < slack && std::abs(run[1] - module) < slack &&
@@ -445,49 +446,32 @@ std::vector<QrCode> find_qr(const ImageView& in) {
     const int64_t h = v.height, w = v.width;
     std::vector<QrCode> codes;
     if (h < 21 || w < 21) return codes;
-    // dark = below the mean of a 65 x 65 neighbourhood (sliding sums), so that shading does not matter
+    // dark = below the mean of a 65 x 65 neighbourhood (sliding sums), so that shading does not matter; 5 levels below, so
+    // that flat ground is light, whatever its noise
+    const TypographicKernels& kernel = *kernels().typographic;
     std::vector<uint8_t> grey(static_cast<size_t>(h * w)), dark(static_cast<size_t>(h * w));
-    for (int64_t y = 0; y < h; ++y) {
-        uint8_t* g = grey.data() + y * w;
-        const uint8_t* p = v.row(y);
-        if (v.channels == 1) {
-            std::memcpy(g, p, static_cast<size_t>(w));
-        } else {
-            for (int64_t x = 0; x < w; ++x, p += 3)
-                g[x] = static_cast<uint8_t>((77 * p[0] + 150 * p[1] + 29 * p[2] + 128) >> 8);
-        }
-    }
-    const int64_t radius = 32;
-    std::vector<int32_t> column(static_cast<size_t>(w), 0);
-    const auto slide = [&](int64_t y, int32_t sign) {
-        const uint8_t* g = grey.data() + y * w;
-        for (int64_t x = 0; x < w; ++x) column[static_cast<size_t>(x)] += sign * g[x];
-    };
-    for (int64_t y = 0; y < std::min(h, radius); ++y) slide(y, 1);
-    // prefix[x] wraps around in very wide pictures; differences do not
-    std::vector<uint32_t> prefix(static_cast<size_t>(w + 1), 0);
-    std::vector<int32_t> sums(static_cast<size_t>(w)), wide(static_cast<size_t>(w));
+    std::vector<uint32_t> pixels(static_cast<size_t>(w));
+    for (int64_t y = 0; y < h; ++y)
+        kernel.luma_row(v.row(y), w, v.channels, pixels.data(), grey.data() + y * w);
+    constexpr int64_t radius = 32;
+    std::vector<int32_t> column(static_cast<size_t>(w), 0), wide(static_cast<size_t>(w));
     for (int64_t x = 0; x < w; ++x) {
         wide[static_cast<size_t>(x)] =
             static_cast<int32_t>(std::min(w, x + radius + 1) - std::max<int64_t>(0, x - radius));
     }
+    // prefix[radius + x] is the sum of the columns before x, none of which lie outside the picture; it wraps around in very
+    // wide pictures, differences do not
+    std::vector<uint32_t> prefix(static_cast<size_t>(w + 2 * radius + 1), 0);
+    const auto row = [&](int64_t y) { return y >= 0 && y < h ? grey.data() + y * w : nullptr; };
+    for (int64_t y = 0; y < std::min(h, radius); ++y) kernel.slide_row(row(y), nullptr, column.data(), w);
     for (int64_t y = 0; y < h; ++y) {
-        if (y + radius < h) slide(y + radius, 1);
-        if (y > radius) slide(y - radius - 1, -1);
+        kernel.slide_row(row(y + radius), row(y - radius - 1), column.data(), w);
         const auto tall = static_cast<int32_t>(std::min(h, y + radius + 1) - std::max<int64_t>(0, y - radius));
-        const uint8_t* g = grey.data() + y * w;
-        uint8_t* d = dark.data() + y * w;
-        for (size_t x = 0; x < static_cast<size_t>(w); ++x)
-            prefix[x + 1] = prefix[x] + static_cast<uint32_t>(column[x]);
-        const auto window = [&](int64_t from, int64_t to) {
-            return static_cast<int32_t>(prefix[static_cast<size_t>(to)] - prefix[static_cast<size_t>(from)]);
-        };
-        const int64_t left = std::min(w, radius), right = std::max(left, w - radius);
-        for (int64_t x = 0; x < left; ++x) sums[static_cast<size_t>(x)] = window(0, std::min(w, x + radius + 1));
-        for (int64_t x = left; x < right; ++x) sums[static_cast<size_t>(x)] = window(x - radius, x + radius + 1);
-        for (int64_t x = right; x < w; ++x) sums[static_cast<size_t>(x)] = window(x - radius, w);
-        // 5 levels below the mean: flat ground is light, whatever its noise
-        for (size_t x = 0; x < static_cast<size_t>(w); ++x) d[x] = (g[x] + 5) * tall * wide[x] < sums[x];
+        uint32_t sum = 0;
+        for (int64_t x = 0; x < w; ++x)
+            prefix[static_cast<size_t>(radius + 1 + x)] = sum += static_cast<uint32_t>(column[static_cast<size_t>(x)]);
+        std::fill(prefix.end() - radius, prefix.end(), sum);
+        kernel.dark_row(row(y), prefix.data(), prefix.data() + 2 * radius + 1, wide.data(), tall, w, dark.data() + y * w);
     }
     const auto is_dark = [&](int64_t y, int64_t x) { return dark[static_cast<size_t>(y * w + x)] != 0; };
     // the five runs around (y, x) along (dy, dx), by walking outwards from the middle run

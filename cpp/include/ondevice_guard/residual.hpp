@@ -42,6 +42,8 @@
 // (doi:10.1109/TIFS.2012.2190402, residual co-occurrence as evidence of tampering).
 #pragma once
 
+#include <vector>
+
 #include "ondevice_guard/image.hpp"
 #include "ondevice_guard/parallel.hpp"
 
@@ -69,6 +71,25 @@ struct Region {
 /// Fills `out` (count x kRatios) with the ratios of `count` regions of a grid of down x across tile sums. Tiles without a
 /// counted pixel do not count; of a region without any the ratios are those of a flat one.
 void ratios(const int64_t* sums, int64_t down, int64_t across, const Region* regions, int64_t count, double* out);
+
+/// The classifier of ratios: x = clip((ratio - mean) / scale, +-5); of each layer but the last x = max(x W + b, 0), of the last
+/// x = x W + b, its one output; log-odds = slope x + offset. Sums run in the order of the inputs and begin at 0, b is added last.
+struct Perceptron {
+    struct Layer {
+        std::vector<double> weights;  ///< inputs x outputs
+        std::vector<double> bias;     ///< outputs
+    };
+    std::vector<double> mean, scale;  ///< kRatios each
+    std::vector<Layer> layers;
+    double slope = 1, offset = 0;
+
+    /// False where the sizes do not fit each other, kRatios inputs and one output.
+    bool fits() const;
+};
+
+/// Fills `out` (count) with the log-odds of regions, as in `ratios`.
+void logits(const int64_t* sums, int64_t down, int64_t across, const Region* regions, int64_t count,
+            const Perceptron& perceptron, double* out);
 
 /// Noise level in sample values, 0 for pictures thinner than 2 pixels.
 double noise_level(const ImageView& image, const Context& context = {});

@@ -114,11 +114,15 @@ void fold(const int16_t* acc, int64_t n, int32_t* OG_RESTRICT sums) {
     for (int64_t x = 0; x < n; ++x) sums[x] += sums[x + 2];
 }
 
+void add_scaled(double x, const double* OG_RESTRICT w, int64_t n, double* OG_RESTRICT y) {
+    for (int64_t k = 0; k < n; ++k) y[k] += x * w[k];
+}
+
 }  // namespace
 
 extern const ResidualKernels residual_kernels;
 const ResidualKernels residual_kernels = {
-    planes_row, detail_row, plane_row, joint_row, magnitude_row, fold,
+    planes_row, detail_row, plane_row, joint_row, magnitude_row, fold, add_scaled,
 };
 
 }  // namespace OG_ISA

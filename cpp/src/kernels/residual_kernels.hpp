@@ -23,6 +23,8 @@ struct ResidualKernels {
     /// sums[x] + sums[x + 1] = columns x to x + 15 of one accumulator row, for every x that is a multiple of 8 below n; reads
     /// 8 samples of `acc` and writes nothing of `sums` beyond n, which holds n + 4 of defined value.
     void (*fold)(const int16_t* acc, int64_t n, int32_t* sums);
+    /// y[k] += x * w[k]
+    void (*add_scaled)(double x, const double* w, int64_t n, double* y);
 };
 
 }  // namespace og

@@ -73,8 +73,15 @@ uint64_t linear_row(const uint8_t* OG_RESTRICT above, const uint8_t* OG_RESTRICT
     return sum_signed(dst, n, squares);
 }
 
-void add_row(uint32_t* OG_RESTRICT sums, const uint8_t* OG_RESTRICT row, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) sums[i] += row[i];
+void add_row(uint16_t* OG_RESTRICT sums, const uint8_t* OG_RESTRICT row, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) sums[i] = static_cast<uint16_t>(sums[i] + row[i]);
+}
+
+void add_part(uint32_t* OG_RESTRICT sums, uint16_t* OG_RESTRICT part, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+        sums[i] += part[i];
+        part[i] = 0;
+    }
 }
 
 void pack_low_bits(const uint8_t* OG_RESTRICT src, uint8_t* OG_RESTRICT dst, int64_t bytes) {
@@ -89,7 +96,7 @@ void pack_low_bits(const uint8_t* OG_RESTRICT src, uint8_t* OG_RESTRICT dst, int
 
 extern const SignalKernels signal_kernels;
 const SignalKernels signal_kernels = {
-    luma_row, residual_row, signed_row, linear_row, add_row, pack_low_bits,
+    luma_row, residual_row, signed_row, linear_row, add_row, add_part, pack_low_bits,
 };
 
 }  // namespace OG_ISA

@@ -4,6 +4,8 @@
 
 namespace og {
 
+constexpr int kAddedRows = 257;  // 257 * 255 fits 16 bits
+
 struct SignalKernels {
     /// Luma of `n` packed RGB pixels.
     void (*luma_row)(const uint8_t* rgb, uint8_t* dst, int64_t n);
@@ -17,8 +19,10 @@ struct SignalKernels {
     /// The same of c minus the mean of the four.
     uint64_t (*linear_row)(const uint8_t* above, const uint8_t* here, const uint8_t* below, uint8_t* dst, int64_t n,
                            uint64_t* squares);
-    /// sums[i] += row[i]
-    void (*add_row)(uint32_t* sums, const uint8_t* row, int64_t n);
+    /// sums[i] += row[i], of up to kAddedRows rows
+    void (*add_row)(uint16_t* sums, const uint8_t* row, int64_t n);
+    /// sums[i] += part[i], and part[i] = 0
+    void (*add_part)(uint32_t* sums, uint16_t* part, int64_t n);
     /// dst[i] = lowest bits of samples 8 i .. 8 i + 7, the first one in bit 7.
     void (*pack_low_bits)(const uint8_t* src, uint8_t* dst, int64_t bytes);
 };

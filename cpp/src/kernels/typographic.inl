@@ -70,6 +70,35 @@ void contrast_row(const int16_t* OG_RESTRICT v, const int32_t* OG_RESTRICT sum, 
     }
 }
 
+void luma_row(const uint8_t* src, int64_t n, int channels, uint32_t* OG_RESTRICT pixels, uint8_t* OG_RESTRICT y) {
+    if (channels == 1) {
+        memcpy(y, src, static_cast<size_t>(n));
+        return;
+    }
+    split_pixels(src, n, pixels);
+    OG_IVDEP
+    for (int64_t i = 0; i < n; ++i) {
+        const uint32_t r = pixels[i] & 255, g = (pixels[i] >> 8) & 255, b = pixels[i] >> 16;
+        y[i] = static_cast<uint8_t>((77 * r + 150 * g + 29 * b + 128) >> 8);
+    }
+}
+
+void slide_row(const uint8_t* in, const uint8_t* out, int32_t* OG_RESTRICT sum, int64_t n) {
+    if (in && out) {
+        for (int64_t i = 0; i < n; ++i) sum[i] += in[i] - out[i];
+    } else if (in) {
+        for (int64_t i = 0; i < n; ++i) sum[i] += in[i];
+    } else if (out) {
+        for (int64_t i = 0; i < n; ++i) sum[i] -= out[i];
+    }
+}
+
+void dark_row(const uint8_t* OG_RESTRICT y, const uint32_t* from, const uint32_t* to, const int32_t* OG_RESTRICT wide,
+              int32_t tall, int64_t n, uint8_t* OG_RESTRICT dark) {
+    OG_IVDEP
+    for (int64_t i = 0; i < n; ++i) dark[i] = (y[i] + 5) * (tall * wide[i]) < static_cast<int32_t>(to[i] - from[i]);
+}
+
 void pack_row(const uint32_t* OG_RESTRICT src, int64_t n, uint8_t* OG_RESTRICT dst) {
     for (int64_t cell = 0; cell < n / 4; ++cell) {
         const uint32_t* p = src + 4 * cell;
@@ -92,7 +121,7 @@ void strip_row(const uint8_t* src, int64_t height, int64_t width, int64_t row_st
 
 extern const TypographicKernels typographic_kernels;
 const TypographicKernels typographic_kernels = {
-    split_row, slide_rows, contrast_row, pack_row, strip_row,
+    split_row, slide_rows, contrast_row, luma_row, slide_row, dark_row, pack_row, strip_row,
 };
 
 }  // namespace OG_ISA

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ondevice_guard import _core
-from ondevice_guard.errors import ModelError
+from ondevice_guard.errors import ModelError, UnsupportedInput
 from ondevice_guard.runtime import load
 from ondevice_guard.types import Finding, Quad, Views, box
 
@@ -63,19 +63,16 @@ class AdversarialDetector:
         self._threads = threads
         try:
             weights = json.loads(model.file("weights.json"))
-            self._mean, self._scale = (np.asarray(weights[k], np.float64) for k in ("mean", "scale"))
-            self._layers = [(np.asarray(w, np.float64), np.asarray(b, np.float64)) for w, b in weights["layers"]]
-            self._slope, self._offset = float(weights["slope"]), float(weights["offset"])
-            self._window_offset = float(weights["window_offset"])
-            sizes = [len(self._mean), *(len(b) for _, b in self._layers)]
-            fits = len(self._scale) == sizes[0] and sizes[-1] == 1
-            fits = fits and all(w.shape == (n, m) for (w, _), m, n in zip(self._layers, sizes, sizes[1:], strict=False))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{model.name}: weights.json cannot be used: {error!r}") from error
-        if not fits or sizes[0] != FEATURES:
-            raise ModelError(
-                f"{model.name}: weights.json has layers {sizes}, expected {FEATURES} inputs and one output"
+            self._perceptron = _core.residual.Perceptron(
+                weights["mean"],
+                weights["scale"],
+                [(np.asarray(w, np.float64).T, b) for w, b in weights["layers"]],
+                float(weights["slope"]),
+                float(weights["offset"]),
             )
+            self._window_offset = float(weights["window_offset"])
+        except (KeyError, TypeError, ValueError, UnsupportedInput) as error:
+            raise ModelError(f"{model.name}: weights.json cannot be used: {error!r}") from error
 
     def operating_points(self, fpr: float) -> dict[str, float]:
         """Return the recorded threshold at this false-positive rate, or nothing where none was recorded."""
@@ -83,13 +80,8 @@ class AdversarialDetector:
 
     def logits(self, sums: npt.NDArray[np.int64], regions: Sequence[Region]) -> Floats:
         """Return the calibrated log-odds of regions of a (down, across, 82) grid of tile sums."""
-        ratios = _core.residual.ratios(sums, np.asarray(regions, np.int64))
-        x = np.clip((ratios - self._mean) / self._scale, -5.0, 5.0)
-        for i, (w, b) in enumerate(self._layers):
-            x = np.einsum("ij,kj->ik", x, w) + b  # a BLAS wakes threads that spin for 30 ms after so small a product
-            if i < len(self._layers) - 1:
-                x = np.maximum(x, 0.0)
-        return self._slope * x[:, 0] + self._offset
+        found: Floats = self._perceptron.logits(sums, np.asarray(regions, np.int64))
+        return found
 
     def __call__(self, views: Views) -> Sequence[Finding]:
         """Return one finding: the probability that the picture, or a part of it, carries a perturbation."""
