@@ -90,18 +90,19 @@ class Lines:
 
     def take(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Lines:
         """Return some of the lines."""
-        return replace(self, **{f.name: getattr(self, f.name)[keep] for f in fields(self)[1:-1]})
+        return replace(self, **{name: getattr(self, name)[keep] for name in _OF_EACH_LINE})
 
     @cached_property
     def length(self) -> Floats:
         """Length of each line in the view's pixels."""
-        return np.asarray(np.linalg.norm(self.quads[:, 1] - self.quads[:, 0], axis=-1), np.float32)
+        return _norms(self.quads[:, 1] - self.quads[:, 0])
 
     @cached_property
     def height(self) -> Floats:
         """Height of each line in the view's pixels."""
-        return np.asarray(np.linalg.norm(self.quads[:, 3] - self.quads[:, 0], axis=-1), np.float32)
+        return _norms(self.quads[:, 3] - self.quads[:, 0])
 
+    @cached_property
     def line_like(self) -> Floats:
         """Aspect over 0.8, up to 12; 0 for what is too tall to be a line of the picture."""
         aspect = np.minimum(self.length / np.maximum(self.height, 1), 12)
@@ -110,15 +111,16 @@ class Lines:
 
     def weight(self) -> Floats:
         """How much each line counts as writing: sureness times how line-like it is."""
-        return np.asarray(self.core * self.text * self.fill * self.line_like(), np.float32)
+        return np.asarray(self.core * self.text * self.fill * self.line_like, np.float32)
 
+    @cached_property
     def laid(self) -> Floats:
         """How much each line counts as writing that was put on the picture.
 
         The cube lets one sure line outweigh many doubtful ones: at 1 % false positives it finds a tenth more of the
         translucent and overlaid pictures than the plain sum (benchmarks/typographic.py).
         """
-        return np.asarray(self.put**3 * self.line_like(), np.float32)
+        return np.asarray(self.put**3 * self.line_like, np.float32)
 
     def faint(self) -> Floats:
         """1 where a line holds hardly any contrast (deviation of 2.4 grey levels: ink 6 levels off), 0 from 24 levels on."""
@@ -128,11 +130,9 @@ class Lines:
         """Return float32 N x len(TRAITS), what `put` is computed from."""
         length, height = np.maximum(self.length, 1), np.maximum(self.height, 1)
         level = self.contrast + 1
+        sure = np.clip(np.stack([self.text, self.overlay, self.core]), 1e-3, 1 - 1e-3)
         columns = (
-            *(
-                np.log(np.clip(p, 1e-3, 1 - 1e-3) / (1 - np.clip(p, 1e-3, 1 - 1e-3)))
-                for p in (self.text, self.overlay, self.core)
-            ),
+            *np.log(sure / (1 - sure)),
             self.direction,
             self.fill,
             np.log(np.minimum(length / height, 14)),
@@ -144,10 +144,14 @@ class Lines:
         )
         return np.stack(columns, -1).astype(np.float32)
 
-    def in_original(self) -> list[Quad]:
-        """Quadrilaterals in the original's pixels."""
-        return [self.view.to_original(tuple((float(x), float(y)) for x, y in q)) for q in self.quads]  # type: ignore[arg-type]
+    def in_original(self, which: npt.NDArray[np.intp] | slice = slice(None)) -> list[Quad]:
+        """Quadrilaterals of some of the lines in the original's pixels."""
+        return [self.view.to_original(tuple((float(x), float(y)) for x, y in q)) for q in self.quads[which]]  # type: ignore[arg-type]
 
+
+_OF_EACH_LINE = tuple(f.name for f in fields(Lines))[1:-1]
+#: Nothing of no line.
+_NONE, _NOWHERE = np.zeros(0, np.float32), np.zeros(0, np.intp)
 
 #: Names of the columns of `Lines.traits`: logits of the map's means, shape of the line, and its strip.
 TRAITS = (
@@ -198,15 +202,15 @@ class Seen:
 
     def overlay(self) -> tuple[Lines, Floats]:
         """Lines of the view with the strongest evidence of writing laid over it, and each line's part."""
-        best = max(self.views, key=lambda s: float(s.laid().sum()))
-        return best, best.laid()
+        best = max(self.views, key=lambda s: float(s.laid.sum()))
+        return best, best.laid
 
     def hidden(self) -> tuple[Lines, Floats]:
         """Lines that hardly show: faint ones in the picture, or those that only another view shows."""
-        found = [(self.original, self.original.laid() * self.original.faint())]
+        found = [(self.original, self.original.laid * self.original.faint())]
         for s in self.others:
             if s.view.name in ("over_white", "over_black", "contrast"):
-                found.append((s, s.laid() * _unmatched(s, self.original)))
+                found.append((s, s.laid * _unmatched(s, self.original)))
         found.append(self.scaling())
         return max(found, key=lambda t: float(t[1].sum()))
 
@@ -217,7 +221,7 @@ class Seen:
         if self.honest is not None:
             for s in self.naive:
                 only = np.minimum(_unmatched(s, self.honest), _unmatched(s, self.original))
-                found.append((s, s.laid() * only))
+                found.append((s, s.laid * only))
         return max(found, key=lambda t: float(t[1].sum()))
 
 
@@ -368,6 +372,10 @@ class TypographicDetector:
             quads, facts = _core.typographic.find_lines(
                 maps[i], scale=self._scale, zero=self._zero, threshold=CORE_LOGIT, limit=MAX_LINES
             )
+            trace = self._trace(maps[i])
+            if not len(quads):  # as in four of five photographs: nothing to judge
+                found.append(Lines(view, quads, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, trace))
+                continue
             h, w = view.pixels.shape[:2]
             inside = (quads.mean(1) < [w, h]).all(-1)  # the padding may repeat a line of the edge
             quads, facts = np.ascontiguousarray(quads[inside]), facts[inside]
@@ -388,7 +396,7 @@ class TypographicDetector:
                     along,
                     across,
                     unjudged,
-                    self._trace(maps[i]),
+                    trace,
                 )
             )
             found.append(lines.take(np.argsort(-lines.weight(), kind="stable")))
@@ -397,8 +405,10 @@ class TypographicDetector:
     def _trace(self, answer: Pixels) -> float:
         """Return the probability that the strongest overlay cells have by their mean logit."""
         overlay = answer[..., 4:8].ravel()
-        strongest = np.partition(overlay, -min(TRACE_CELLS, overlay.size))[-TRACE_CELLS:]
-        return 1.0 / (1.0 + math.exp(-(float(strongest.mean()) - self._zero) * self._scale))
+        cells = min(TRACE_CELLS, overlay.size)
+        fallen = np.minimum(np.cumsum(np.bincount(overlay, minlength=256)[::-1]), cells)  # cells of level 255, 254 …
+        mean = (int(fallen.sum()) - cells) / cells  # a cell counts once for its level and once for each below, 0 too
+        return 1.0 / (1.0 + math.exp(-(mean - self._zero) * self._scale))
 
     def judged(self, lines: Lines) -> Lines:
         """Return the lines with `put` filled in: a logistic of their traits (`evidence.line` in config.json)."""
@@ -409,14 +419,14 @@ class TypographicDetector:
     def _finding(self, kind: str, lines: Lines, part: Floats, some: str, none: str, trace: float = 0.0) -> Finding:
         """A finding from lines and how far each takes part: a logistic of the log of the sum of parts."""
         bias, slope = self._curve
-        keep = lines.take((lines.put > KEEP) & (part > 0.1 * lines.laid()) & (part > 0))
+        keep = np.flatnonzero((lines.put > KEEP) & (part > 0.1 * lines.laid) & (part > 0)) if len(lines) else _NOWHERE
         plural = "" if len(keep) == 1 else "s"
         return Finding(
             kind,
             1.0 / (1.0 + math.exp(-(bias + slope * log_evidence(part, trace)))),
             some.format(f"{len(keep)} line{plural} of writing") if len(keep) else none,
             self._model.name,
-            tuple(keep.in_original()),
+            tuple(lines.in_original(keep)),
             lines.view.name,
             detail={"lines": len(keep)},
         )
@@ -484,14 +494,14 @@ class TypographicDetector:
     def _orders(self, seen: Seen) -> Finding:
         found = []
         for s in (*seen.views, *seen.naive):
-            lines = s.take(np.flatnonzero(s.weight() > READ_FLOOR)[:MAX_READ])
-            score, part = 0.0, np.zeros(0, np.float32)
+            lines = s.take(np.flatnonzero(s.weight() > READ_FLOOR)[:MAX_READ]) if len(s) else s
+            score, part = 0.0, _NONE
             if len(lines):
                 evidence = read_lines(lines.view.pixels, lines.quads, self._reader, self._threads)
                 score, part = self._reader.orders(evidence, lines)
             found.append((score, lines, part))
         score, lines, part = max(found, key=lambda t: t[0])
-        keep = lines.take(part > 0.5)
+        keep = np.flatnonzero(part > 0.5)
         return Finding(
             "typographic",
             score,
@@ -499,10 +509,15 @@ class TypographicDetector:
             if len(keep)
             else "no writing that gives orders",
             ", ".join(self.models),
-            tuple(keep.in_original()),
+            tuple(lines.in_original(keep)),
             lines.view.name,
             detail={"lines": len(lines)},
         )
+
+
+def _norms(vectors: Floats) -> Floats:
+    """Lengths of N x 2 vectors."""
+    return np.asarray(np.sqrt(vectors[:, 0] * vectors[:, 0] + vectors[:, 1] * vectors[:, 1]), np.float32)
 
 
 def log_evidence(part: Floats, trace: float = 0.0) -> float:
@@ -554,7 +569,7 @@ def _strip_statistics(pixels: Pixels, quads: Floats, threads: int) -> Floats:
     if len(quads):
         for i, strip in enumerate(_core.typographic.rectify(pixels, quads, height=32, max_width=512, threads=threads)):
             v = strip.astype(np.float32)
-            out[i] = v.std(), np.abs(np.diff(v, axis=1)).mean(), np.abs(np.diff(v, axis=0)).mean()
+            out[i] = v.std(), np.abs(v[:, 1:] - v[:, :-1]).mean(), np.abs(v[1:] - v[:-1]).mean()
     return out
 
 
