@@ -160,7 +160,7 @@ class LineReader {
     struct Heads;
     void run(const std::vector<std::vector<uint8_t>>& strips, const std::vector<size_t>& rows,
              std::vector<float>& out) const;
-    std::vector<float> meaning(const float* evidence, size_t n) const;
+    std::vector<float> meaning(const float* evidence) const;
     Folder folder_;
     Model network_;
     size_t concepts_[2], triggers_[2], facts_[2], width_ = 0;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include "capi/detectors.hpp"
@@ -11,8 +12,8 @@ namespace capi {
 namespace {
 
 constexpr int64_t kHeight = 32, kStep = 64, kColumns = 32768;
-constexpr size_t kSizes[] = {1, 2, 4, 8};  // of windows of lines
-constexpr size_t kMeanings = 5;            // order, harm, role, request, list
+constexpr size_t kMeanings = 5;  // order, harm, role, request, list
+constexpr size_t kLineFacts = 5, kPictureFacts = 5;
 constexpr float kClip = 12.0F;
 
 float clipped(float v, float limit = kClip) {
@@ -68,11 +69,6 @@ std::vector<size_t> reading_order(const std::vector<QuadF>& quads) {
     return order;
 }
 
-/// What is to be seen of each line without reading it.
-struct Place {
-    float put, overlay, height, area, contrast;
-};
-
 /// Share of the picture's 8 x 8 blocks that are flat; the picture is sampled to at most 256 pixels a side.
 float flat_share(const ImageView& v) {
     const int64_t step = std::max<int64_t>(1, (std::max(v.height, v.width) + 255) / 256);
@@ -100,8 +96,13 @@ float flat_share(const ImageView& v) {
 /// The numbers of heads.npz.
 struct LineReader::Heads {
     Array w1, b1, w2, b2;
-    Array feature, threshold, left, right, value;
-    double base = 0;
+    /// Of the judge (`_Judge` in linereader.py has the formula): inputs x outputs, row by row.
+    struct Matrix {
+        size_t rows = 0, columns = 0;
+        std::vector<double> values, bias;
+    };
+    Matrix line, near[2], query, last, out;
+    std::vector<double> line_mean, line_deviation, picture_mean, picture_deviation;
 
     /// Logits of the meaning from concepts and the presence of trigger groups.
     void meaning(const float* x, float* out) const {
@@ -120,21 +121,61 @@ struct LineReader::Heads {
         }
     }
 
-    double tree(const std::vector<float>& x) const {
-        const auto trees = static_cast<size_t>(feature.shape[0]), nodes = static_cast<size_t>(feature.shape[1]);
-        double logit = base;
-        for (size_t t = 0; t < trees; ++t) {
-            size_t at = 0;
-            for (size_t step = 0; step < nodes; ++step) {  // no path is longer than its tree has nodes
-                const size_t i = t * nodes + at;
-                const size_t to = static_cast<size_t>(
-                    x[static_cast<size_t>(feature.data[i])] <= threshold.data[i] ? left.data[i] : right.data[i]);
-                if (to == at) break;
-                at = to;
-            }
-            logit += static_cast<double>(value.data[t * nodes + at]);
+    /// to += x times the rows of a matrix from `first` on.
+    static void add(const double* x, size_t n, const Matrix& m, size_t first, double* to) {
+        for (size_t j = 0; j < n; ++j) {
+            const double* row = &m.values[(first + j) * m.columns];
+            for (size_t k = 0; k < m.columns; ++k) to[k] += x[j] * row[k];
         }
-        return logit;
+    }
+
+    /// The logit of lines, each of line.rows numbers, and of what is to be seen of their picture.
+    double judge(const std::vector<const float*>& lines, const double (&picture)[kPictureFacts]) const {
+        const size_t n = lines.size(), hidden = line.columns;
+        std::vector<double> h(n * hidden), x(line.rows), more(n * hidden), weights(n * query.columns);
+        for (size_t i = 0; i < n; ++i) {
+            for (size_t j = 0; j < x.size(); ++j)
+                x[j] = std::min(std::max((static_cast<double>(lines[i][j]) - line_mean[j]) / line_deviation[j], -4.0),
+                                4.0);
+            std::copy(line.bias.begin(), line.bias.end(), &h[i * hidden]);
+            add(x.data(), x.size(), line, 0, &h[i * hidden]);
+            for (size_t k = 0; k < hidden; ++k) h[i * hidden + k] = std::max(h[i * hidden + k], 0.0);
+        }
+        for (const Matrix& m : near) {
+            for (size_t i = 0; i < n; ++i) {
+                std::copy(m.bias.begin(), m.bias.end(), &more[i * hidden]);
+                for (size_t tap = 0; tap < 3; ++tap) {
+                    if (i + tap >= 1 && i + tap < n + 1)
+                        add(&h[(i + tap - 1) * hidden], hidden, m, tap * hidden, &more[i * hidden]);
+                }
+            }
+            for (size_t k = 0; k < h.size(); ++k) h[k] += std::max(more[k], 0.0);
+        }
+        const size_t queries = query.columns;
+        for (size_t i = 0; i < n; ++i) {
+            std::copy(query.bias.begin(), query.bias.end(), &weights[i * queries]);
+            add(&h[i * hidden], hidden, query, 0, &weights[i * queries]);
+        }
+        std::vector<double> pooled((queries + 1) * hidden), v(last.bias), answer(out.bias);
+        for (size_t q = 0; q < queries; ++q) {
+            double most = weights[q], sum = 0;
+            for (size_t i = 0; i < n; ++i) most = std::max(most, weights[i * queries + q]);
+            for (size_t i = 0; i < n; ++i) sum += weights[i * queries + q] = std::exp(weights[i * queries + q] - most);
+            for (size_t i = 0; i < n; ++i) {
+                for (size_t k = 0; k < hidden; ++k)
+                    pooled[q * hidden + k] += weights[i * queries + q] / sum * h[i * hidden + k];
+            }
+        }
+        for (size_t k = 0; k < hidden; ++k) {
+            double& most = pooled[queries * hidden + k] = h[k];
+            for (size_t i = 1; i < n; ++i) most = std::max(most, h[i * hidden + k]);
+        }
+        for (size_t j = 0; j < kPictureFacts; ++j)
+            pooled.push_back(std::min(std::max((picture[j] - picture_mean[j]) / picture_deviation[j], -5.0), 5.0));
+        add(pooled.data(), pooled.size(), last, 0, v.data());
+        for (double& k : v) k = std::max(k, 0.0);
+        add(v.data(), v.size(), out, 0, answer.data());
+        return answer[0];
     }
 };
 
@@ -153,38 +194,58 @@ LineReader::LineReader(const std::string& models, const Runtime& runtime, int th
     block("facts", facts_);
     const auto heads = std::make_shared<Heads>();
     const auto arrays = read_npz(folder_.file("heads.npz"));
-    const auto array = [&](const char* name) -> const Array& {
+    bool good = true;
+    const auto stored = [&](const std::string& name) -> const Array* {
         for (const auto& [key, a] : arrays) {
-            if (key == name) return a;
+            if (key == name) return &a;
         }
-        throw Error(Code::model, folder_.name() + ": heads.npz lacks " + name);
+        return nullptr;
+    };
+    /// An array, or NAME_int8 times NAME_scale, one factor a column.
+    const auto array = [&](const std::string& name) {
+        if (const Array* whole = stored(name)) return *whole;
+        const Array *codes = stored(name + "_int8"), *scale = stored(name + "_scale");
+        if (!codes || !scale) throw Error(Code::model, folder_.name() + ": heads.npz lacks " + name);
+        Array a = *codes;
+        good = good && a.shape.size() == 2 && static_cast<int64_t>(scale->data.size()) == a.shape[1];
+        for (size_t i = 0; good && i < a.data.size(); ++i) a.data[i] *= scale->data[i % scale->data.size()];
+        return a;
     };
     heads->w1 = array("meaning_w1"), heads->b1 = array("meaning_b1"), heads->w2 = array("meaning_w2"),
     heads->b2 = array("meaning_b2");
-    heads->feature = array("tree_feature"), heads->threshold = array("tree_threshold"),
-    heads->value = array("tree_value");
-    heads->left = array("tree_left"), heads->right = array("tree_right");
-    const Array& base = array("tree_base");
     const size_t inputs = concepts_[1] - concepts_[0] + triggers_[1] - triggers_[0], hidden = heads->b1.data.size();
-    bool good = heads->w1.data.size() == inputs * hidden && heads->w1.shape.size() == 2 &&
-                heads->w1.shape[0] == static_cast<int64_t>(inputs) && hidden > 0 && hidden <= 256 &&
-                heads->w2.data.size() == hidden * kMeanings && heads->b2.data.size() == kMeanings &&
-                base.data.size() == 1 && facts_[1] - facts_[0] >= 2;
-    const size_t features = 2 * 4 + 4 + 2 + 2 * (triggers_[1] - triggers_[0]) + 2 + 3 + 4 + 11 + 2;
-    for (const Array* a : {&heads->feature, &heads->threshold, &heads->left, &heads->right, &heads->value}) {
-        good = good && a->shape.size() == 2 && a->shape == heads->feature.shape && !a->data.empty();
-    }
-    const auto below = [](const Array& a, size_t limit) {
-        return std::all_of(a.data.begin(), a.data.end(),
-                           [&](float v) { return v >= 0 && v < static_cast<float>(limit); });
+    good = good && heads->w1.data.size() == inputs * hidden && heads->w1.shape.size() == 2 &&
+           heads->w1.shape[0] == static_cast<int64_t>(inputs) && hidden > 0 && hidden <= 256 &&
+           heads->w2.data.size() == hidden * kMeanings && heads->b2.data.size() == kMeanings &&
+           facts_[1] - facts_[0] >= 2;
+    const auto numbers = [&](const char* name, size_t count, std::vector<double>& to) {
+        const Array a = array(name);
+        to.assign(a.data.begin(), a.data.end());
+        good = good && to.size() == count;
     };
-    good = good && below(heads->feature, features) &&
-           below(heads->left, static_cast<size_t>(heads->feature.shape[1])) &&
-           below(heads->right, static_cast<size_t>(heads->feature.shape[1]));
+    const auto matrix = [&](const std::string& name, size_t rows, Heads::Matrix& m) {
+        const Array values = array("judge_" + name), bias = array("judge_" + name + "_b");
+        m.rows = rows, m.columns = bias.data.size();
+        m.values.assign(values.data.begin(), values.data.end());
+        m.bias.assign(bias.data.begin(), bias.data.end());
+        good = good && m.columns > 0 && m.values.size() == m.rows * m.columns;
+    };
+    const size_t own = width_ + kLineFacts;
+    matrix("line", own, heads->line);
+    const size_t units = heads->line.columns;
+    matrix("near1", 3 * units, heads->near[0]);
+    matrix("near2", 3 * units, heads->near[1]);
+    matrix("query", units, heads->query);
+    matrix("last", (heads->query.columns + 1) * units + kPictureFacts, heads->last);
+    matrix("out", heads->last.columns, heads->out);
+    good = good && heads->near[0].columns == units && heads->near[1].columns == units && heads->out.columns == 1;
+    numbers("judge_line_mean", own, heads->line_mean);
+    numbers("judge_line_deviation", own, heads->line_deviation);
+    numbers("judge_picture_mean", kPictureFacts, heads->picture_mean);
+    numbers("judge_picture_deviation", kPictureFacts, heads->picture_deviation);
     const std::vector<Value>& names = evidence.at("names").at("meaning").items();
     good = good && names.size() == kMeanings && names[0].string() == "order" && names[1].string() == "harm";
     if (!good) throw Error(Code::model, folder_.name() + ": config.json or heads.npz is not of this version");
-    heads->base = static_cast<double>(base.data[0]);
     heads_ = heads;
 }
 
@@ -243,13 +304,10 @@ std::vector<float> LineReader::read(const std::vector<ImageView>& strips) const 
     return out;
 }
 
-std::vector<float> LineReader::meaning(const float* evidence, size_t n) const {
-    std::vector<float> out(n * kMeanings), x;
-    for (size_t i = 0; i < n; ++i, evidence += width_) {
-        x.assign(evidence + concepts_[0], evidence + concepts_[1]);
-        for (size_t t = triggers_[0]; t < triggers_[1]; ++t) x.push_back(logistic(clipped(evidence[t], 30.0F)));
-        heads_->meaning(x.data(), &out[i * kMeanings]);
-    }
+std::vector<float> LineReader::meaning(const float* evidence) const {
+    std::vector<float> out(kMeanings), x(evidence + concepts_[0], evidence + concepts_[1]);
+    for (size_t t = triggers_[0]; t < triggers_[1]; ++t) x.push_back(logistic(clipped(evidence[t], 30.0F)));
+    heads_->meaning(x.data(), out.data());
     return out;
 }
 
@@ -260,131 +318,85 @@ double LineReader::orders(const std::vector<float>& unordered, const Lines& line
     const std::vector<size_t> order = reading_order(lines.quads);
     const ImageView& pixels = lines.view.pixels;
     const auto area = static_cast<double>(pixels.height * pixels.width);
+    // Of every line its evidence and what is to be seen without reading it.
+    const size_t own = width_ + kLineFacts;
     std::vector<float> evidence;
-    std::vector<Place> each;
     for (const size_t i : order) {
         evidence.insert(evidence.end(), unordered.begin() + static_cast<int64_t>(i * width_),
                         unordered.begin() + static_cast<int64_t>((i + 1) * width_));
         const QuadF& q = lines.quads[i];
         const float along = std::hypot(q[1].x - q[0].x, q[1].y - q[0].y),
                     down = std::hypot(q[3].x - q[0].x, q[3].y - q[0].y);
-        each.push_back({lines.put[i], lines.overlay[i], static_cast<float>(static_cast<double>(down) / std::sqrt(area)),
-                        along * down / static_cast<float>(area), std::log(lines.contrast[i] + 1)});
+        const float facts[kLineFacts] = {lines.put[i], lines.overlay[i],
+                                         static_cast<float>(static_cast<double>(down) / std::sqrt(area)),
+                                         along * down / static_cast<float>(area), std::log(lines.contrast[i] + 1)};
+        evidence.insert(evidence.end(), facts, facts + kLineFacts);
     }
     /// The largest evidence of each kind over lines [from, to), one of them left out.
     const auto join = [&](size_t from, size_t to, size_t without) {
         std::vector<float> u(width_, -3e38F);
         for (size_t i = from; i < to; ++i) {
-            for (size_t k = 0; i != without && k < width_; ++k) u[k] = std::max(u[k], evidence[i * width_ + k]);
+            for (size_t k = 0; i != without && k < width_; ++k) u[k] = std::max(u[k], evidence[i * own + k]);
         }
         return u;
     };
     const auto risk = [](const float* m) { return std::max(m[0], m[1]); };
 
-    // What the image head weighs.
-    std::vector<std::vector<float>> meanings;
-    float crowds[4];
-    for (size_t s = 0; s < 4; ++s) {
-        std::vector<float> m;
-        crowds[s] = -1;
-        for (size_t i = 0; i < (n + 1 > kSizes[s] ? n - kSizes[s] + 1 : 1); ++i) {
-            const std::vector<float> u = join(i, std::min(n, i + kSizes[s]), n);
-            const std::vector<float> one = meaning(u.data(), 1);
-            for (const float v : one) m.push_back(clipped(v));
-            float crowd = 0;
-            for (size_t t = triggers_[0]; t < triggers_[1]; ++t) crowd += logistic(u[t]);
-            crowds[s] = std::max(crowds[s], crowd);
-        }
-        meanings.push_back(std::move(m));
-    }
-    const auto largest = [&](size_t s, size_t meaning) {
-        float best = -kClip;
-        for (size_t i = meaning; i < meanings[s].size(); i += kMeanings) best = std::max(best, meanings[s][i]);
-        return best;
-    };
-    std::vector<float> x;
-    for (size_t s = 0; s < 4; ++s) x.push_back(largest(s, 0)), x.push_back(largest(s, 1));
-    for (const auto& [s, m] : {std::pair<size_t, size_t>{2, 4}, {3, 4}, {1, 2}, {3, 2}}) x.push_back(largest(s, m));
-    float wide = 0;
-    std::vector<float> alone(n), share(n);
-    std::vector<float> widths(n);
-    for (size_t i = 0; i < n; ++i) widths[i] = evidence[(i + 1) * width_ - 1];
-    wide = pairwise_sum(widths.data(), n);
-    for (size_t i = 0; i < n; ++i) alone[i] = risk(&meanings[0][i * kMeanings]), share[i] = widths[i] / wide;
-    std::vector<float> sorted = alone;
-    std::sort(sorted.begin(), sorted.end());
-    /// Sum over lines [from, to) of f(i) times the line's share.
-    const auto weighed = [&](size_t from, size_t to, auto&& f) {
-        std::vector<float> v;
-        for (size_t i = from; i < to; ++i) v.push_back(f(i) * share[i]);
-        return pairwise_sum(v.data(), v.size());
-    };
-    x.push_back(n > 1 ? sorted[n - 2] : -kClip);
-    x.push_back(weighed(0, n, [&](size_t i) { return alone[i]; }));
-    const std::vector<float>& four = meanings[2];
-    size_t best = 0;
-    for (size_t i = 1; i < four.size() / kMeanings; ++i) {
-        if (risk(&four[i * kMeanings]) > risk(&four[best * kMeanings])) best = i;
-    }
-    const size_t end = std::min(n, best + 4);
-    for (const auto& u : {join(0, n, n), join(best, end, n)}) {
-        for (size_t t = triggers_[0]; t < triggers_[1]; ++t) x.push_back(clipped(u[t]));
-    }
-    x.push_back(crowds[0]);
-    x.push_back(crowds[2]);
-    for (size_t m = 2; m < kMeanings; ++m) x.push_back(four[best * kMeanings + m]);
-    const auto latin = [&](size_t i) {
-        const float* f = &evidence[i * width_ + facts_[0]];
-        return std::max_element(f, f + (facts_[1] - facts_[0] - 1)) - f == 1 ? 1.0F : 0.0F;
-    };
-    x.push_back(static_cast<float>(std::log1p(static_cast<double>(n))));
-    x.push_back(std::log1p(wide));
-    x.push_back(weighed(0, n, latin));
-    x.push_back(std::log1p(pairwise_sum(&widths[best], end - best)));
-    const float inside = weighed(best, end, [](size_t) { return 1.0F; });
-    const auto over = [&](float Place::* what) {
-        return weighed(best, end, [&](size_t i) { return each[i].*what; }) / inside;
-    };
-    const auto everywhere = [&](float Place::* what) { return weighed(0, n, [&](size_t i) { return each[i].*what; }); };
-    const auto most = [&](float Place::* what) {
-        float v = each[0].*what;
-        for (const Place& p : each) v = std::max(v, p.*what);
-        return v;
-    };
-    std::vector<float> areas, heights;
-    for (const Place& p : each) areas.push_back(p.area), heights.push_back(p.height);
-    std::sort(heights.begin(), heights.end());
-    const float median = n % 2 ? heights[n / 2] : (heights[n / 2 - 1] + heights[n / 2]) / 2;
-    x.push_back(inside);
-    x.push_back(everywhere(&Place::overlay));
-    x.push_back(over(&Place::overlay));
-    x.push_back(most(&Place::overlay));
-    x.push_back(everywhere(&Place::put));
-    x.push_back(over(&Place::put));
-    x.push_back(over(&Place::contrast));
-    x.push_back(std::log(pairwise_sum(areas.data(), n) + 1e-3F));
-    x.push_back(most(&Place::height));
-    x.push_back(over(&Place::height));
-    x.push_back(static_cast<float>(
-        std::log(static_cast<double>(over(&Place::height)) / std::max(static_cast<double>(median), 1e-6))));
-    x.push_back(flat_share(pixels));
-    x.push_back(std::max(pixels.height, pixels.width) < 400 ? 1.0F : 0.0F);
-
     // A line takes part by what it says alone, or by what the best passage around it loses without it.
     std::vector<float> takes(n);
-    const std::vector<float> single = meaning(evidence.data(), n);
-    for (size_t i = 0; i < n; ++i) takes[i] = risk(&single[i * kMeanings]);
+    for (size_t i = 0; i < n; ++i) takes[i] = risk(meaning(&evidence[i * own]).data());
     for (size_t start = 0; start < (n > 3 ? n - 3 : 1); ++start) {
         const size_t stop = std::min(n, start + 4);
-        const float whole = risk(meaning(join(start, stop, n).data(), 1).data());
+        const float whole = risk(meaning(join(start, stop, n).data()).data());
         if (whole <= 0 || stop - start == 1) continue;
         for (size_t i = start; i < stop; ++i) {
-            const float loss = whole - risk(meaning(join(start, stop, i).data(), 1).data());
+            const float loss = whole - risk(meaning(join(start, stop, i).data()).data());
             takes[i] = std::max(takes[i], std::min(whole, 2 * loss - 1));
         }
     }
-    for (size_t i = 0; i < n; ++i) part[order[i]] = logistic(clipped(takes[i]));
-    return 1 / (1 + std::exp(-std::min(std::max(heads_->tree(x), -30.0), 30.0)));
+    for (float& t : takes) t = logistic(clipped(t));
+
+    const double flat = static_cast<double>(flat_share(pixels)), small = std::max(pixels.height, pixels.width) < 400;
+    /// The judge's logit without some of the lines.
+    const auto without = [&](const std::vector<bool>& gone) {
+        std::vector<const float*> left;
+        double length = 0, covered = 0;
+        for (size_t i = 0; i < n; ++i) {
+            if (gone[i]) continue;
+            left.push_back(&evidence[i * own]);
+            length += static_cast<double>(left.back()[width_ - 1]);
+            covered += static_cast<double>(left.back()[width_ + 3]);
+        }
+        if (left.empty()) return -std::numeric_limits<double>::infinity();
+        const double picture[kPictureFacts] = {std::log1p(static_cast<double>(left.size())), std::log1p(length),
+                                               std::log(covered + 1e-3), flat, small};
+        return heads_->judge(left, picture);
+    };
+    std::vector<bool> gone(n, false);
+    const double logit = without(gone);
+    const double score = 1 / (1 + std::exp(-std::min(std::max(logit, -30.0), 30.0)));
+    if (logit > 0) {  // what is left without the lines that take part must be below even odds
+        for (size_t i = 0; i < n; ++i) gone[i] = takes[i] > 0.5F;
+        if (without(gone) > 0) {
+            std::vector<double> alone(n);
+            std::vector<size_t> by(n);
+            for (size_t i = 0; i < n; ++i) {
+                std::vector<bool> one(n, false);
+                one[i] = true;
+                alone[i] = without(one), by[i] = i;
+            }
+            std::stable_sort(by.begin(), by.end(), [&](size_t a, size_t b) { return alone[a] < alone[b]; });
+            for (const size_t i : by) {
+                gone[i] = true;
+                if (without(gone) <= 0) break;
+            }
+        }
+        for (size_t i = 0; i < n; ++i) {
+            if (gone[i]) takes[i] = std::max(takes[i], static_cast<float>(score));
+        }
+    }
+    for (size_t i = 0; i < n; ++i) part[order[i]] = takes[i];
+    return score;
 }
 
 }  // namespace capi

@@ -5,12 +5,11 @@ each the strongest answer along the strip. Inside the graph, places where a word
 means, and phrases are read from five such meanings in a row. No output of the graph names a letter or a word beyond the
 presence of one of twelve groups of trigger words, so that no text can be read out of it, stored or logged.
 
-Concepts of several lines are joined by their maximum, as if the lines were one: a small perceptron (`heads.npz`) reads
-order, harmful request, persona, ordinary request and empty list from any such union. `LineReader.orders` slides
-windows of 1, 2, 4 and 8 lines over the lines in reading order, and boosted trees weigh the best windows, the
-trigger groups, the amount of writing and where it stands (`layout`: laid over the picture or part of it, how much of
-the picture is flat ground) into one probability. A long document is therefore judged by its most suspicious passage,
-and knows that it had many.
+`LineReader.orders` judges all lines of a view together: a small network (`_Judge`, weights in `heads.npz`) takes the lines in
+reading order, each with its evidence and where it stands (`layout`: laid over the picture or part of it, how large, how
+plain), looks at two neighbours on both sides, and pools by four attentions and by the maximum, so that a long document
+is judged by its most suspicious passages. Which lines to redact is asked of it as well: without them nothing is left that
+gives orders. A perceptron on the union of some lines' concepts says what any passage by itself is about.
 
 Imports types, errors, runtime and _core only; `detectors/typographic.py` cuts the strips and calls this.
 """
@@ -37,13 +36,12 @@ HEIGHT = 32
 STEP = 64
 #: Columns of pixels in one run: 64 lines of 512 take 40 MB of activations.
 BATCH = 32_768
-WINDOWS = (1, 2, 4, 8)
 #: Logits beyond this say no more; it keeps one wild line from deciding alone.
 CLIP = 12.0
 
 
-#: Facts of one line and of the whole picture that `layout` returns.
-LINE_FACTS, PICTURE_FACTS = 5, 2
+#: Facts of one line that `layout` returns, and of the whole picture that the judge takes.
+LINE_FACTS, PICTURE_FACTS = 5, 5
 
 
 class _Lines(Protocol):
@@ -116,48 +114,100 @@ def layout(lines: _Lines) -> tuple[Floats, Floats]:
     return each.astype(np.float32), np.array([flat, max(h, w) < 400], np.float32)
 
 
-def _perceptron(x: Floats, w: Mapping[str, Floats], name: str) -> Floats:
-    """Two layers, ReLU between; the second may be wider than one."""
-    # einsum, since a BLAS wakes threads that go on spinning for 30 ms after products as small as these
-    hidden = np.maximum(np.einsum("...j,jk->...k", x, w[f"{name}_w1"]) + w[f"{name}_b1"], 0)
-    return np.asarray(np.einsum("...j,jk->...k", hidden, w[f"{name}_w2"]) + w[f"{name}_b2"], np.float32)
-
-
-class _Trees:
-    """Gradient-boosted regression trees: logit(x) = base + sum over trees of the value of the leaf that x falls into.
+def picture_facts(own: Floats, ground: Floats) -> Floats:
+    """Return what the judge takes of the picture.
 
     Args:
-        arrays: `tree_feature`, `tree_threshold`, `tree_left`, `tree_right`, `tree_value`, each trees x nodes, and
-            `tree_base`; a node goes left where x[feature] <= threshold, and a leaf is a node that leads to itself.
-        width: Features of x.
+        own: N x (evidence, then `layout`'s facts of each line), N >= 1.
+        ground: `layout`'s facts of the picture.
+
+    Returns:
+        float64 5: logarithms of the lines' number + 1, of their joint length + 1 (in line heights) and of their share of the
+        picture's area + .001; `ground`.
+    """
+    length, area = (own[:, -LINE_FACTS - 1].sum(dtype=np.float64), own[:, -2].sum(dtype=np.float64))
+    return np.array([np.log1p(len(own)), np.log1p(length), np.log(area + 1e-3), *ground])
+
+
+def _perceptron(x: Floats, w: Mapping[str, Floats], name: str) -> Floats:
+    """Two layers, ReLU between; the second may be wider than one."""
+    hidden = np.maximum(_product(x, w[f"{name}_w1"]) + w[f"{name}_b1"], 0)
+    return np.asarray(_product(hidden, w[f"{name}_w2"]) + w[f"{name}_b2"], np.float32)
+
+
+class _Judge:
+    """Whether lines in reading order give orders: logit(lines, picture).
+
+    With x the lines' numbers and z the picture's, standardised and clipped at 4 and 5 deviations, relu(v) = max(v, 0):
+
+        h = relu(x W + b)                                              every line by itself
+        h = h + relu(h[-1] U0 + h[0] U1 + h[+1] U2 + c)  twice         and its neighbours, zero beyond the ends
+        p = softmax over lines of (h Q + q), transposed, times h       four weighted means (Bahdanau et al., ICLR 2015)
+        logit = relu([p, max over lines of h, z] V + d) · o + e
+
+    In float64, so that Python and C agree to the last digits.
+
+    Args:
+        arrays: `judge_*` of heads.npz.
+        width: Numbers of a line.
 
     Raises:
-        ValueError: A node points outside its tree or at a feature that is not there.
+        KeyError, ValueError: An array is missing, or not of the shape that this takes.
     """
 
-    def __init__(self, arrays: Mapping[str, Floats], width: int) -> None:
-        self._feature, self._left, self._right = (
-            arrays[f"tree_{k}"].astype(np.intp) for k in ("feature", "left", "right")
-        )
-        self._threshold, self._value = arrays["tree_threshold"], arrays["tree_value"]
-        self._base = float(arrays["tree_base"])
-        trees, nodes = self._feature.shape
-        for links, limit in ((self._feature, width), (self._left, nodes), (self._right, nodes)):
-            if links.shape != (trees, nodes) or links.min() < 0 or links.max() >= limit:
-                raise ValueError(f"the image head does not take {width} features")
-        if self._threshold.shape != (trees, nodes) or self._value.shape != (trees, nodes):
-            raise ValueError("the image head's trees are of unlike sizes")
+    def __init__(self, arrays: Mapping[str, npt.NDArray[Any]], width: int) -> None:
+        self._w = {
+            k.removeprefix("judge_"): np.asarray(v, np.float64) for k, v in arrays.items() if k.startswith("judge_")
+        }
+        hidden, last = self._w["line_b"].size, self._w["last_b"].size
+        queries = self._w["query_b"].size
+        shapes = {
+            "line_mean": (width,),
+            "line_deviation": (width,),
+            "picture_mean": (PICTURE_FACTS,),
+            "picture_deviation": (PICTURE_FACTS,),
+            "line": (width, hidden),
+            "near1": (3 * hidden, hidden),
+            "near1_b": (hidden,),
+            "near2": (3 * hidden, hidden),
+            "near2_b": (hidden,),
+            "query": (hidden, queries),
+            "last": ((queries + 1) * hidden + PICTURE_FACTS, last),
+            "out": (last,),
+            "out_b": (),
+        }
+        for name, shape in shapes.items():
+            if self._w[name].shape != shape:
+                raise ValueError(f"judge_{name} is {self._w[name].shape}, not {shape}")
 
-    def __call__(self, x: Floats) -> float:
-        """Return the logit of one vector of features."""
-        tree, at = np.arange(len(self._feature)), np.zeros(len(self._feature), np.intp)
-        for _ in range(self._feature.shape[1]):  # no path is longer than its tree has nodes
-            low = x[self._feature[tree, at]] <= self._threshold[tree, at]
-            to = np.where(low, self._left[tree, at], self._right[tree, at])
-            if np.array_equal(to, at):
-                break
-            at = to
-        return self._base + float(self._value[tree, at].sum(dtype=np.float64))
+    def __call__(self, lines: npt.NDArray[Any], picture: npt.NDArray[Any]) -> float:
+        """Return the logit of N >= 1 lines x numbers, in reading order, and of `picture_facts`."""
+        w = self._w
+        x = np.clip((lines - w["line_mean"]) / w["line_deviation"], -4, 4)
+        h = np.maximum(_product(x, w["line"]) + w["line_b"], 0)
+        for near in ("near1", "near2"):
+            around = np.pad(h, ((1, 1), (0, 0)))
+            h = h + np.maximum(_product(np.hstack([around[:-2], h, around[2:]]), w[near]) + w[f"{near}_b"], 0)
+        attention = _product(h, w["query"]) + w["query_b"]
+        attention = np.exp(attention - attention.max(0))
+        pooled = _product((attention / attention.sum(0)).T, h).ravel()
+        z = np.clip((picture - w["picture_mean"]) / w["picture_deviation"], -5, 5)
+        last = np.maximum(_product(np.concatenate([pooled, h.max(0), z]), w["last"]) + w["last_b"], 0)
+        return float((last * w["out"]).sum() + w["out_b"])
+
+
+def _decoded(arrays: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return arrays by name; `NAME_int8` and `NAME_scale`, one factor a column, become their product `NAME`."""
+    out = {k: v for k, v in arrays.items() if not k.endswith(("_int8", "_scale"))}
+    for k, v in arrays.items():
+        if k.endswith("_int8"):
+            out[k.removesuffix("_int8")] = v * arrays[k.removesuffix("int8") + "scale"]
+    return out
+
+
+def _product(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """a @ b. By einsum, since a BLAS wakes threads that go on spinning for 30 ms after products as small as these."""
+    return np.asarray(np.einsum("...j,jk->...k", a, b))
 
 
 class LineReader:
@@ -180,13 +230,10 @@ class LineReader:
             }
             self.names: Mapping[str, tuple[str, ...]] = {k: tuple(v) for k, v in config["evidence"]["names"].items()}
             with np.load(io.BytesIO(self._model.file("heads.npz")), allow_pickle=False) as arrays:
-                self._heads = {k: arrays[k].astype(np.float32) for k in arrays.files}
+                self._heads = _decoded({k: arrays[k].astype(np.float32) for k in arrays.files})
             for block in ("concepts", "triggers", "facts"):
                 self._blocks[block]
-            none = np.zeros((0, self.width), np.float32)
-            facts = np.zeros((0, LINE_FACTS), np.float32), np.zeros(PICTURE_FACTS, np.float32)
-            width = len(_features(none, *facts, self._blocks, self._heads))
-            self._trees = _Trees(self._heads, width)
+            self._judge = _Judge(self._heads, self.width + LINE_FACTS)
             if self.names["meaning"][:2] != ("order", "harm"):
                 raise ValueError("the first meanings must be order and harm")
         except (KeyError, TypeError, ValueError, OSError) as error:
@@ -260,18 +307,33 @@ class LineReader:
             lines: The same lines.
 
         Returns:
-            The probability that the view gives orders or asks for harm, and how much each line takes part, in [0, 1].
+            The probability that the view gives orders or asks for harm, and how much each line takes part, in [0, 1]. From
+            even odds on, what is left without the lines that take part by more than .5 is below even odds.
         """
         n = len(evidence)
         if not n:
             return 0.0, np.zeros(0, np.float32)
         order = reading_order(lines.quads)
-        each, picture = layout(lines)
-        x = _features(evidence[order], each[order], picture, self._blocks, self._heads)
-        logit = self._trees(x)
+        each, ground = layout(lines)
+        own = np.concatenate([evidence, each], 1)[order]
+
+        def without(gone: npt.NDArray[np.bool_]) -> float:
+            return -np.inf if gone.all() else self._judge(own[~gone], picture_facts(own[~gone], ground))
+
+        logit = without(np.zeros(n, np.bool_))
+        score = float(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
+        parts = self._parts(evidence[order])
+        if logit > 0:
+            gone = parts > 0.5
+            if without(gone) > 0:
+                for i in np.argsort([without(np.arange(n) == i) for i in range(n)], kind="stable"):
+                    gone[i] = True
+                    if without(gone) <= 0:
+                        break
+            parts[gone] = np.maximum(parts[gone], score)
         part = np.zeros(n, np.float32)
-        part[order] = self._parts(evidence[order])
-        return float(1 / (1 + np.exp(-np.clip(logit, -30, 30)))), part
+        part[order] = parts
+        return score, part
 
     def _parts(self, evidence: Floats) -> Floats:
         """A line takes part by what it says alone, or by what the best passage around it loses without it."""
@@ -299,69 +361,3 @@ def _meaning(evidence: Floats, blocks: Mapping[str, tuple[int, int]], heads: Map
 
 def _risk(meaning: Floats) -> Floats:
     return np.maximum(meaning[..., 0], meaning[..., 1])
-
-
-def _features(
-    evidence: Floats,
-    each: Floats,
-    picture: Floats,
-    blocks: Mapping[str, tuple[int, int]],
-    heads: Mapping[str, Floats],
-) -> Floats:
-    """What the image head weighs, from lines in reading order; the same for training and use.
-
-    For each window size the largest order and harm logits; list and persona of the longer windows; the second most
-    suspicious line; the mean over lines; trigger groups anywhere and in the best window of four; how many groups meet
-    in one line and in four; what else the best window is; how much writing there is, and how much of it is the best
-    window; where the lines stand (`layout`), on the whole and in the best window.
-    """
-    (t0, t1), (f0, f1) = blocks["triggers"], blocks["facts"]
-    n = len(evidence)
-    if not n:
-        return np.zeros(2 * len(WINDOWS) + 4 + 2 + 2 * (t1 - t0) + 2 + 3 + 4 + 11 + PICTURE_FACTS, np.float32)
-    triggers, wide = evidence[:, t0:t1], evidence[:, -1]
-    meanings: list[Floats] = []
-    crowds: list[float] = []
-    for size in WINDOWS:
-        if meanings and WINDOWS[len(meanings) - 1] >= n:  # the window of all lines once more
-            meanings.append(meanings[-1])
-            crowds.append(crowds[-1])
-            continue
-        first = np.arange(max(1, n - size + 1))
-        union = np.stack([evidence[i : i + size].max(0) for i in first])
-        meanings.append(np.clip(_meaning(union, blocks, heads), -CLIP, CLIP))
-        crowds.append(float((1 / (1 + np.exp(-union[:, t0:t1]))).sum(1).max()))
-    alone, four = _risk(meanings[0]), meanings[2]
-    best = int(_risk(four).argmax())
-    facts = evidence[:, f0:f1]
-    latin = (facts[:, :-1].argmax(1) == 1).astype(np.float32)
-    share = wide / wide.sum()
-    passage = slice(best, best + 4)
-    inside = float(share[passage].sum())
-    put, overlay, height, area, contrast = each.T
-    return np.concatenate(
-        [
-            *([m[:, 0].max(), m[:, 1].max()] for m in meanings),
-            [meanings[2][:, 4].max(), meanings[3][:, 4].max(), meanings[1][:, 2].max(), meanings[3][:, 2].max()],
-            [np.sort(alone)[-2] if n > 1 else -CLIP, float((alone * share).sum())],
-            np.clip(triggers.max(0), -CLIP, CLIP),
-            np.clip(triggers[passage].max(0), -CLIP, CLIP),
-            [crowds[0], crowds[2]],
-            four[best, 2:5],
-            [np.log1p(n), np.log1p(wide.sum()), float((latin * share).sum()), np.log1p(wide[passage].sum())],
-            [
-                inside,
-                float((overlay * share).sum()),
-                float((overlay * share)[passage].sum()) / inside,
-                float(overlay.max()),
-                float((put * share).sum()),
-                float((put * share)[passage].sum()) / inside,
-                float((contrast * share)[passage].sum()) / inside,
-                np.log(area.sum() + 1e-3),
-                float(height.max()),
-                float((height * share)[passage].sum()) / inside,
-                np.log(float((height * share)[passage].sum()) / inside / max(float(np.median(height)), 1e-6)),
-            ],
-            picture,
-        ]
-    ).astype(np.float32)

@@ -274,3 +274,44 @@ class Corpus:
         kinds, weights = zip(*self.MIX, strict=True)
         kind = self.rng.choices(kinds, weights)[0]
         return kind, self.draw(kind)
+
+
+class Generated(Corpus):
+    """The test part with orders, harmful and harmless requests from the prompt models' grammars in place of its own.
+
+    The reader was taught none of them, and no test picture says one: what it makes of new wording can be learned here.
+    """
+
+    ORDER = ("gen_injection", "gen_leak", "gen_world_injection")
+    HARM = ("gen_harmful", "gen_harmful_request")
+    REQUEST = (
+        *("gen_ask", "gen_howto", "gen_plain", "gen_lookalike", "gen_lookalike_more", "gen_harmless", "gen_trigger"),
+        *("gen_overdefence", "gen_security", "gen_chemistry", "gen_errand", "gen_follow", "gen_format", "gen_system"),
+        *("gen_roleplay", "gen_code", "gen_agent", "gen_chat_turn"),
+    )
+
+    def __init__(self, data: Path, seed: int, cache: Path, count: int = 60_000) -> None:
+        import generate
+
+        train = Corpus(data, "train", seed, cache)
+        super().__init__(data, "test", seed, cache)
+        own = {text for texts in self.sets.values() for text in texts}
+        goals = [t for t in train.sets["harmful"] if len(t) < 200]
+        attacks = [t for t in train.sets["injection"] if 15 < len(t) < 160]
+        pools: dict[str, list[str]] = {}
+        for row in generate.generate(count, seed, goals, attacks):
+            if row["text"] not in own:
+                pools.setdefault(row["source"], []).append(row["text"])
+        self.pools = {
+            "order": [pools[k] for k in self.ORDER],
+            "harm": [pools[k] for k in self.HARM],
+            "request": [pools[k] for k in self.REQUEST],
+        }
+        self.phrases = [m[1].strip() for k in self.HARM for t in pools[k] if (m := TO_DO.match(t)) and len(t) < 110]
+
+    def draw(self, kind: str) -> Paragraph:
+        like = {"injection": "order", "jailbreak": "order", "harmful": "harm", "benign": "request"}.get(kind, kind)
+        if like not in self.pools:
+            return super().draw(kind)
+        text = self.rng.choice(self.rng.choice(self.pools[like]))
+        return (text.upper() if self.rng.random() < 0.1 else text), frozenset({like})

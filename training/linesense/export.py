@@ -136,7 +136,8 @@ def graph(args: argparse.Namespace) -> None:
         print(f"{name}: correlation float/int8 {np.corrcoef(fa[:, i:j].ravel(), fb[:, i:j].ravel())[0, 1]:.4f}")
     m = reader.meaning
     heads = {"meaning_w1": m[0].weight.T, "meaning_b1": m[0].bias, "meaning_w2": m[2].weight.T, "meaning_b2": m[2].bias}
-    np.savez(OUT / "heads.npz", **{k: v.detach().numpy().astype(np.float32) for k, v in heads.items()})
+    heads = {k: v.detach().numpy().astype(np.float32) for k, v in heads.items()}
+    np.savez(OUT / "heads.npz", **coded("meaning_w1", heads.pop("meaning_w1")), **heads)
     (work / "row.json").write_text(json.dumps(saved["row"]))
     print("bytes", (OUT / "model.onnx").stat().st_size, "trained", saved["row"])
 
@@ -144,6 +145,12 @@ def graph(args: argparse.Namespace) -> None:
 def blocks() -> dict[str, tuple[int, int]]:
     g, s = CONCEPTS + len(GROUPS), CONCEPTS + len(GROUPS) + len(SCRIPTS) + 1
     return {"concepts": (0, CONCEPTS), "triggers": (CONCEPTS, g), "facts": (g, s)}
+
+
+def coded(name: str, matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """Return a matrix as int8 times one factor a column, as `linereader` reads it."""
+    scale = (np.abs(matrix).max(0) / 127).astype(np.float32)
+    return {f"{name}_int8": np.rint(matrix / scale).astype(np.int8), f"{name}_scale": scale}
 
 
 def write_config(**more: object) -> None:
