@@ -7,7 +7,7 @@ Run (CPU, one thread; with AMX or AVX-512 bf16 about 3,500 tokens a second):
     python training/text_encoder/train.py --data DATA --runs training/text_encoder/runs --minutes 60
 
 A run is bounded by wall time and its learning rate follows a cosine over that time. It writes `last.pt` every few
-minutes, from which `export.py` makes the model. Continue one with `--resume`.
+minutes, from which `export.py` makes the model. `--resume` continues one, or the mean of two of one line of descent.
 """
 
 from __future__ import annotations
@@ -291,7 +291,8 @@ def main() -> None:
     arg.add_argument("--rate", type=float, default=2e-4)
     arg.add_argument("--tokens", type=int, default=3072, help="tokens per step")
     arg.add_argument("--seed", type=int, default=1)
-    arg.add_argument("--resume")
+    arg.add_argument("--resume", nargs="+", metavar="CHECKPOINT", help="continue one, or a weighted mean of two")
+    arg.add_argument("--share", type=float, default=0.6, help="of the second of two")
     arg.add_argument("--everything", action="store_true", help="also train on the held-out attack sources")
     args = arg.parse_args()
 
@@ -311,7 +312,10 @@ def main() -> None:
 
     weights, old = pretrained()
     if args.resume:
-        model, vocab = restore(args.resume)
+        model, vocab = restore(args.resume[0])
+        for other in args.resume[1:]:
+            later = restore(other)[0].state_dict()
+            model.load_state_dict({k: v.lerp(later[k], args.share) for k, v in model.state_dict().items()})
     else:
         vocab = trim(old, [r["text"] for r in rows], args.vocab)
         model = from_pretrained(weights, old, vocab)
