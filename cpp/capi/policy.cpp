@@ -247,8 +247,8 @@ Outcome decide(const Policy& policy, std::vector<Finding>& findings, const std::
         return out;
     }
     const auto scaling = [](const Finding* f) { return f->kind == OG_SCALING && f->action == OG_SANITIZE; };
-    const bool rebuilt = std::any_of(counted.begin(), counted.end(),
-                                     [&](const Finding* f) { return scaling(f) && f->look < look; });
+    const bool rebuilt =
+        std::any_of(counted.begin(), counted.end(), [&](const Finding* f) { return scaling(f) && f->look < look; });
     for (const Finding& f : findings) {
         if (!rebuilt || f.kind != OG_SCALING || f.look != look || f.score < kUnmended) continue;
         out.decision = OG_BLOCK_DECISION;
