@@ -168,8 +168,8 @@ double* correlations(const int64_t* joint, const double* power, double* out) {
 
 /// Tiles in the order of one plane's mean |a|, equal ones in that of the grid, and log2 of it: sorted once for all regions.
 struct Order {
-    std::vector<int32_t> rank;   ///< of each tile of the grid; of those without a counted pixel it means nothing
-    std::vector<int32_t> tile;   ///< of each rank
+    std::vector<int32_t> rank;  ///< of each tile of the grid; of those without a counted pixel it means nothing
+    std::vector<int32_t> tile;  ///< of each rank
     std::vector<double> level;  ///< of each rank
 
     Order(const int64_t* sums, int64_t tiles, int plane) : rank(static_cast<size_t>(tiles)) {

@@ -451,8 +451,7 @@ std::vector<QrCode> find_qr(const ImageView& in) {
     const TypographicKernels& kernel = *kernels().typographic;
     std::vector<uint8_t> grey(static_cast<size_t>(h * w)), dark(static_cast<size_t>(h * w));
     std::vector<uint32_t> pixels(static_cast<size_t>(w));
-    for (int64_t y = 0; y < h; ++y)
-        kernel.luma_row(v.row(y), w, v.channels, pixels.data(), grey.data() + y * w);
+    for (int64_t y = 0; y < h; ++y) kernel.luma_row(v.row(y), w, v.channels, pixels.data(), grey.data() + y * w);
     constexpr int64_t radius = 32;
     std::vector<int32_t> column(static_cast<size_t>(w), 0), wide(static_cast<size_t>(w));
     for (int64_t x = 0; x < w; ++x) {
@@ -471,7 +470,8 @@ std::vector<QrCode> find_qr(const ImageView& in) {
         for (int64_t x = 0; x < w; ++x)
             prefix[static_cast<size_t>(radius + 1 + x)] = sum += static_cast<uint32_t>(column[static_cast<size_t>(x)]);
         std::fill(prefix.end() - radius, prefix.end(), sum);
-        kernel.dark_row(row(y), prefix.data(), prefix.data() + 2 * radius + 1, wide.data(), tall, w, dark.data() + y * w);
+        kernel.dark_row(row(y), prefix.data(), prefix.data() + 2 * radius + 1, wide.data(), tall, w,
+                        dark.data() + y * w);
     }
     const auto is_dark = [&](int64_t y, int64_t x) { return dark[static_cast<size_t>(y * w + x)] != 0; };
     // the five runs around (y, x) along (dy, dx), by walking outwards from the middle run
