@@ -238,9 +238,8 @@ def fit(args: argparse.Namespace) -> None:
     blank = Judge(width, PICTURE_FACTS)
     scale = {f"line_{k}": np.ones(width) for k in ("mean", "deviation")}
     scale |= {f"picture_{k}": np.ones(PICTURE_FACTS) for k in ("mean", "deviation")}
-    np.savez(
-        OUT / "heads.npz", **heads, **arrays(blank, scale)
-    )  # until there is a better one: the reader wants some judge
+    # The reader wants some judge: an untrained one until there is a better.
+    np.savez(OUT / "heads.npz", **heads, **arrays(blank, scale))
     write_config()
     reader = LineReader(OUT.parent)
     remembered = CACHE / f"evidence_{hashlib.sha256((OUT / 'model.onnx').read_bytes()).hexdigest()[:12]}.pkl"
