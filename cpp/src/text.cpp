@@ -623,7 +623,8 @@ class Unmask {
         std::vector<Token> tokens;
         for (size_t i = begin; i < end;) {
             const auto part = [&](size_t k) {
-                return s_[k] > 32 && s_[k] != '-' && s_[k] != '/' && !(s_[k] >= 127 && space(s_[k]));
+                return s_[k] > 32 && s_[k] != '-' && s_[k] != '/' && s_[k] != '\'' && s_[k] != 0x2019 &&
+                       !(s_[k] >= 127 && space(s_[k]));
             };
             if (!part(i)) {
                 ++i;
@@ -634,7 +635,7 @@ class Unmask {
             tokens.push_back({i, k});
             i = k;
         }
-        size_t plain = 0, rot = 0, back = 0, words = 0, leet = 0, leet_long = 0, inner = 0;
+        size_t plain = 0, rot = 0, back = 0, words = 0, leet = 0, leet_long = 0, woven = 0, dotted = 0, longest = 0;
         std::u32string unleet(s_, begin, end - begin);
         for (Token& t : tokens) {
             std::string word, turned, one, ell;
@@ -649,13 +650,23 @@ class Unmask {
             size_t a = t.begin, b = t.end;
             while (a < b && s_[a] < 128 && std::strchr("\"'(<[{.,:;", static_cast<int>(s_[a]))) ++a;
             while (b > a && s_[b - 1] < 128 && std::strchr("\"')>]}.,:;?!", static_cast<int>(s_[b - 1]))) --b;
-            bool mixed = false, letters = false, legal = b > a, usual = true, between = false;
+            bool mixed = false, letters = false, legal = b > a, usual = true, between = false, small = true;
+            size_t changes = 0, own = 0;        // from letters to stand-ins and back; letters as they are
+            size_t vowels = 0, consonants = 0;  // in a row, as decoded
+            bool spoken = true;                 // what is decoded could be said in some language
             for (size_t k = a; k < b; ++k) {
                 const char32_t c = lower(s_[k]), to = stand_in(c);
                 mixed |= to != c;
                 letters |= to == c && letter(c);
                 legal &= letter(to);
                 usual &= to == c || (c < 128 && std::strchr("013457@$", static_cast<int>(c)));
+                small &= k == a || c == s_[k];
+                own += to == c;
+                const bool vowel = to < 128 && std::strchr("aeiouy", static_cast<int>(to));
+                vowels = vowel ? vowels + 1 : 0;
+                consonants = ascii_letter(to) && !vowel ? consonants + 1 : 0;
+                spoken &= vowels <= 3 && consonants <= 4;
+                changes += k > a && (to == c) != (stand_in(s_[k - 1]) == s_[k - 1]);
                 if (to != c && k > a && k + 1 < b) {
                     const auto anchor = [&](size_t at) {  // no capital: NH4NO3 is a formula
                         return stand_in(s_[at]) == s_[at] && letter(s_[at]) && lower(s_[at]) == s_[at];
@@ -674,7 +685,11 @@ class Unmask {
                     ++leet;
                     if (one.size() >= 6) ++leet_long;
                 }
-                if (between && usual) ++inner;
+                if (usual && (between || (changes >= 2 && own >= 2 && small && spoken && b - a >= 4))) {
+                    ++woven;
+                    longest = std::max(longest, b - a);
+                }
+                dotted += usual;
                 for (size_t k = a; k < b; ++k)
                     unleet[k - begin] = other ? static_cast<unsigned char>(ell[k - a]) : stand_in(lower(s_[k]));
             }
@@ -685,12 +700,14 @@ class Unmask {
                 back += known(std::string(word.rbegin(), word.rend()));
             }
         }
-        // In languages whose words we do not know, digits between letters in a third of the words say the same.
-        if (leet >= 2 || leet_long >= 1 || (inner >= 3 && inner * 3 >= tokens.size())) {
+        // In languages whose words we do not know, digits among letters in a third of the words say the same, or two such
+        // words, one of them long, where half of all hold some digit. Product names, times and formulas stay below.
+        if (leet >= 2 || leet_long >= 1 || (woven >= 3 && woven * 3 >= tokens.size()) ||
+            (woven >= 2 && longest >= 6 && dotted >= 5 && dotted * 2 >= tokens.size())) {
             for (const Token& t : tokens) {
                 for (size_t k = t.begin; t.numeral && k < t.end; ++k) unleet[k - begin] = stand_in(s_[k]);
             }
-            add(Trick::leet, begin, end, std::max(leet, inner), unleet);
+            add(Trick::leet, begin, end, std::max(leet, woven), unleet);
         }
         // Half of the words must become known while hardly any was before.
         if (words >= 3 && rot * 2 >= words && rot >= 3 && plain * 3 <= rot) {
