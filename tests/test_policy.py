@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ondevice_guard.errors import PolicyError
-from ondevice_guard.policy import ACTIONS, DEFAULT_THRESHOLDS, UNMENDED, Policy
+from ondevice_guard.policy import ACTIONS, DEFAULT_THRESHOLDS, SPARED, UNMENDED, Policy
 from ondevice_guard.types import KINDS, Decision, Finding, Plan, box
 
 QUAD = box(1, 2, 30, 40)
@@ -89,6 +89,10 @@ def test_a_picture_that_was_rebuilt_in_vain_is_not_handed_out() -> None:
     assert outcome.decision is Decision.BLOCK and not outcome.plan
     assert outcome.reasons[0].startswith("scaling (block)")
     assert Policy().decide(first, looks=[[finding("scaling", UNMENDED - 0.01)]]).plan.descale
+    # A resize to half the size spares no pixel to rebuild from; a wider grid that stays is a printing screen, or cloth.
+    half, wide = ([finding("scaling", 1.0, detail={"period": p})] for p in (2.0, SPARED + 0.01))
+    assert Policy().decide(first, looks=[half]).decision is Decision.BLOCK
+    assert Policy().decide(first, looks=[wide]).plan.descale
     # The picture of a look that came before anything was rebuilt says nothing yet.
     alpha = [finding("alpha_divergence", detail={"background": [1, 2, 3]})]
     assert Policy().decide(alpha, looks=[still]).plan.descale

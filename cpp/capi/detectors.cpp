@@ -77,7 +77,9 @@ Finding scaling(const SamplingGrid& g, const ImageView& rgb) {
                ? format("stick out of their surroundings %.1f times as far as the others.", std::exp(g.log_ratio))
                : format("are %.1f grey levels %s than the others.", std::fabs(g.shift),
                         g.shift > 0 ? "brighter" : "darker");
-    return found(OG_SCALING, score, std::move(why), "structural");
+    Finding f = found(OG_SCALING, score, std::move(why), "structural");
+    f.period = 1 / std::max({g.frequency_x, g.frequency_y, 1e-9});
+    return f;
 }
 
 /// A plane of truth values.

@@ -218,8 +218,9 @@ void Policy::merge(const Value& all) {
     if (actions[OG_MALFORMED] != OG_BLOCK) refuse("actions.malformed must stay block: there are no pixels to hand out");
 }
 
-/// A rebuilt picture that still scores this much on `scaling` is not handed out; why: `UNMENDED` in policy.py.
-constexpr double kUnmended = 0.79;
+/// A rebuilt picture that still scores this much on `scaling`, on a grid of so short a period, is not handed out; why:
+/// `UNMENDED` and `SPARED` in policy.py.
+constexpr double kUnmended = 0.79, kSpared = 2.1;
 
 Outcome decide(const Policy& policy, std::vector<Finding>& findings, const std::array<double, kKinds>& points,
                int look) {
@@ -250,7 +251,7 @@ Outcome decide(const Policy& policy, std::vector<Finding>& findings, const std::
     const bool rebuilt =
         std::any_of(counted.begin(), counted.end(), [&](const Finding* f) { return scaling(f) && f->look < look; });
     for (const Finding& f : findings) {
-        if (!rebuilt || f.kind != OG_SCALING || f.look != look || f.score < kUnmended) continue;
+        if (!rebuilt || f.kind != OG_SCALING || f.look != look || f.score < kUnmended || f.period > kSpared) continue;
         out.decision = OG_BLOCK_DECISION;
         out.reason = "scaling (block): " + f.why + " Rebuilding the picture does not change that.";
         return out;

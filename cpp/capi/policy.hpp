@@ -35,6 +35,7 @@ struct Finding {
     bool low_bits = false;         ///< carried by the lowest bits of the pixels
     int look = 0;            ///< 0: found in the original; n: at the n-th later look, in the picture remade so far
     int background = -1;     ///< 0xRRGGBB that shows least of what is drawn in alpha
+    double period = 0;       ///< of the sampling grid, in pixels, along the axis where it is finer
     double threshold = 0.5;  ///< filled in by `decide`, as are the next two
     int action = OG_IGNORE;
     bool counts = false;

@@ -30,10 +30,13 @@ DETECTORS = ("structural", "adversarial", "typographic", "content", "text")
 #: measured on hostile files from what it measured on ordinary ones (benchmarks/results/scaling.json for `scaling`).
 DEFAULT_THRESHOLDS: Mapping[str, float] = MappingProxyType(dict.fromkeys(KINDS, 0.5) | {"unsafe_content": 0.8})
 
-#: A picture that was rebuilt and still scores this much on `scaling` has not lost its payload, so it is not handed out: a
-#: kernel with as many taps as the ratio spares no pixel to rebuild from. Evidence 1.5 (see `signal.hpp`): of 650 photographs
-#: one reaches it, and so do the hidden payloads that 3 of 231 rebuilt attacks still showed (benchmarks/scaling.py).
+#: A picture that was rebuilt and still scores this much on `scaling`, on a grid of at most SPARED pixels a period, has not
+#: lost its payload, so it is not handed out: a bilinear or bicubic resize to half the size reads every pixel, and nothing is
+#: spared to rebuild from (`signal.hpp`). All 3 of 231 rebuilt attacks that still showed their payload are of that kind
+#: (benchmarks/scaling.py), with 0.79 (evidence 1.5) and more and periods up to 2.01. Wider grids that stay are printing
+#: screens and cloth.
 UNMENDED = 0.79
+SPARED = 2.1
 
 #: What sanitize does for a kind besides dropping everything that is not pixels.
 _FILLS = ("typographic", "overlay_text", "hidden_text", "qr_code", "split_payload")
@@ -297,7 +300,7 @@ class Policy:
             looks: What the detectors found at each later look, in the picture that the plan so far remakes
                 (`Plan.remakes`). What the last of them found is what gets redacted and purified, so that nothing is filled
                 that is no longer there; the background is chosen by `findings` alone, for what was laid over one has no
-                alpha left. A picture that was rebuilt and still shows a sampling grid (`UNMENDED`) is blocked.
+                alpha left. A picture that was rebuilt and still shows a sampling grid (`UNMENDED`, `SPARED`) is blocked.
 
         Returns:
             The outcome. It depends on nothing but the arguments.
@@ -312,6 +315,7 @@ class Policy:
         last = (looks or [findings])[-1]
         rebuilt = {id(f) for f in to_clean if f.kind == "scaling"} - {id(f) for f in last}
         unmended = [f for f in last if rebuilt and f.kind == "scaling" and f.score >= UNMENDED]
+        unmended = [f for f in unmended if f.detail.get("period", 0) <= SPARED]
         if worst == "block":
             decision, plan = Decision.BLOCK, Plan()
         elif unmended:

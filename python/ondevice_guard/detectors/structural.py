@@ -68,6 +68,7 @@ class StructuralDetector:
             shift_z=round(grid.shift_z, 2),
             width=width,
             height=height,
+            period=round(1 / max(grid.frequency_x, grid.frequency_y, 1e-9), 4),
         )
 
     def _thumbnail(self, thumbnail: Pixels, pixels: Pixels) -> Finding:
