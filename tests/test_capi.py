@@ -21,6 +21,7 @@ import pytest
 
 import ondevice_guard
 from ondevice_guard import _core, decode
+from ondevice_guard.evaluate.attacks import image_scaling
 
 ROOT = Path(__file__).parents[1]
 INCLUDE = ROOT / "cpp" / "include"
@@ -293,6 +294,8 @@ def cases() -> list[np.ndarray]:
         attacked = picture(small * factor, small * factor, 3, seed + 20)
         attacked[factor // 2 :: factor, factor // 2 :: factor] = picture(small, small, 3, seed + 50)[::-1] ^ 255
         made.append(attacked)
+    # For half its size, which reads every pixel: nothing is spared to rebuild from.
+    made.append(image_scaling(picture(287, 363, 3, 24), picture(143, 181, 3, 54)[::-1] ^ 255, "bilinear", steps=2))
     hidden = picture(200, 220, 4, 30)
     hidden[..., 3] = 0
     hidden[20:60, 20:60, 3] = 255
