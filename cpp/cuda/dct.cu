@@ -79,20 +79,20 @@ __global__ void dct(DctJob job) {
                     const int16_t (&table)[3][64] = t.tables[p > 0];
                     const int at = 8 * (c & 7);
                     for (int v = 0; v < 8; ++v) d[v] = t.plane[p][top + v][c];
-                    forward(d);
+                    forward(d, DctFactors());
                     for (int v = 0; v < 8; ++v) {
                         d[v] = job.quantise ? quantised(d[v], table[0][at + v], table[1][at + v])
                                             : shrunk(d[v], table[2][at + v], table[1][at + v]);
                     }
-                    inverse(d);
+                    inverse(d, DctFactors());
                     for (int v = 0; v < 8; ++v) t.plane[p][top + v][c] = d[v];
                 } else {
                     int16_t* line = &t.plane[p][i % rows][i / rows * 8];
                     for (int k = 0; k < 8; ++k) d[k] = line[k];
                     if (pass == 0) {
-                        forward(d);
+                        forward(d, DctFactors());
                     } else {
-                        inverse(d);
+                        inverse(d, DctFactors());
                     }
                     for (int k = 0; k < 8; ++k) line[k] = pass == 0 ? d[k] : descaled(d[k]);
                 }
@@ -109,8 +109,8 @@ __global__ void dct(DctJob job) {
         if (planes == 1) {
             sample[0] = sample_of(static_cast<int16_t>(t.plane[0][r][c] + 128));
         } else {
-            const Rgb p =
-                rgb_of(t.plane[0][r][c], t.plane[1][r >> shrink][c >> shrink], t.plane[2][r >> shrink][c >> shrink]);
+            const Rgb p = rgb_of(t.plane[0][r][c], t.plane[1][r >> shrink][c >> shrink],
+                                 t.plane[2][r >> shrink][c >> shrink], RgbFactors());
             sample[0] = static_cast<uint8_t>(p.r);
             sample[1] = static_cast<uint8_t>(p.g);
             sample[2] = static_cast<uint8_t>(p.b);

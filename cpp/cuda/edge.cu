@@ -47,7 +47,8 @@ __global__ void bilateral(BilateralJob job) {
             const int ty = ly + tap.dy, tx = lx + tap.dx;
             const int16_t r1 = t.plane[0][ty][tx], g1 = C == 3 ? t.plane[1][ty][tx] : r1,
                           b1 = C == 3 ? t.plane[2][ty][tx] : r1;
-            add_tap<C>(r, g, b, r1, g1, b1, tap.spatial, job.limit, job.scale, job.factor, part);
+            const int16_t d = distance_of<C>(r, g, b, r1, g1, b1);
+            add_tap<C>(weight_of(d, tap.spatial, job.limit, job.scale, job.factor), r1, g1, b1, part);
         }
         for (int k = 0; k < 4; ++k) sums[k] += part[k];
     }

@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "door.hpp"
 #include "kernels/kernels.hpp"
 #include "ondevice_guard/backend.hpp"
@@ -33,9 +31,9 @@ DctTables quantise_tables(const int* steps, int quality) {
     for (int k = 0; k < 8; ++k) {
         for (int v = 0; v < 8; ++v) {
             const int step = std::min(255, std::max(1, (steps[v * 8 + k] * percent + 50) / 100));
-            const double quarters = std::max(1.0, std::floor(step * scale_of(k) * scale_of(v) * 4.0 + 0.5));
+            const int quarters = std::max(1, static_cast<int>(step * scale_of(k) * scale_of(v) * 4.0 + 0.5));
             t.step[k * 8 + v] = static_cast<int16_t>(quarters);
-            t.recip[k * 8 + v] = static_cast<int16_t>(std::floor(32768.0 / (2.0 * quarters) + 0.5));
+            t.recip[k * 8 + v] = static_cast<int16_t>(32768.0 / (2.0 * quarters) + 0.5);
         }
     }
     return t;
@@ -47,7 +45,7 @@ DctTables shrink_tables(double threshold) {
     for (int k = 0; k < 8; ++k) {
         for (int v = 0; v < 8; ++v) {
             t.step[k * 8 + v] = 16384;
-            const double keep = std::min(32767.0, std::floor(threshold * 8.0 * scale_of(k) * scale_of(v) + 0.5));
+            const double keep = std::min(32767.0, threshold * 8.0 * scale_of(k) * scale_of(v) + 0.5);
             t.keep[k * 8 + v] = k + v == 0 ? 0 : static_cast<int16_t>(keep);
         }
     }
@@ -187,7 +185,7 @@ void run_dct(const ImageView& in, const MutableImageView& out, const plans::Dct&
     const Packed packed(in, &out);
     const ImageView& v = packed.view();
     if (shifts == 1) {
-        const int64_t grain = std::max<int64_t>(1, (1 << 17) / (16 * v.samples_per_row()));
+        const int64_t grain = std::max<int64_t>(1, (1 << 15) / (16 * v.samples_per_row()));
         return parallel_for(context, (v.height + 15) / 16, grain, [&](int64_t begin, int64_t end) {
             pass.run(v, out, 16 * begin, std::min(16 * end, v.height), nullptr);
         });

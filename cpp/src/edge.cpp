@@ -56,35 +56,64 @@ void bilateral(const ImageView& in, const MutableImageView& out, int radius, dou
     const EdgeKernels& k = *kernels().edge;
     const Packed packed(in, &out);
     const ImageView& v = packed.view();
-    const int64_t stride = (v.width + 2 * radius + 31) & ~static_cast<int64_t>(31), rows = kStrip + 2 * radius;
+    // Of two opposite taps the later one: its weights, of the row it looks down from, are the other's.
+    const int64_t pad = 2 * radius, stride = (v.width + 2 * pad + 31) & ~static_cast<int64_t>(31);
+    const int64_t rows = kStrip + 2 * radius, weighed = (v.width + 2 * radius + 31) & ~static_cast<int64_t>(31);
     const int colours = v.channels == 1 ? 1 : 3;
-
-    std::vector<int64_t> offset;
+    std::vector<int64_t> offset, dx, dy;
     std::vector<int16_t> spatial;
+    int16_t centre = 0;
     for (const auto& tap : plan.taps) {
+        if (tap.dy == 0 && tap.dx == 0) centre = std::max(centre, tap.spatial);
+        if (tap.dy < 0 || (tap.dy == 0 && tap.dx <= 0)) continue;
         offset.push_back(tap.dy * stride + tap.dx);
+        dx.push_back(tap.dx);
+        dy.push_back(tap.dy);
         spatial.push_back(tap.spatial);
     }
-    const BilateralTaps taps{offset.data(), spatial.data(), static_cast<int>(offset.size()),
-                             plan.limit,    plan.scale,     plan.factor};
+    const int64_t pairs = static_cast<int64_t>(offset.size()), kept = radius + 1;
+    const BilateralTaps taps{offset.data(), spatial.data(), static_cast<int>(pairs), centre, plan.limit,
+                             plan.scale,    plan.factor};
 
     parallel_for(context, v.height, std::max<int64_t>(8, grain_rows(v, 1 << 13)), [&](int64_t begin, int64_t end) {
-        const Scratch scratch(static_cast<size_t>(colours * rows * stride) * sizeof(int16_t) +
+        const Scratch scratch(static_cast<size_t>((colours * rows + kept * pairs) * stride) * sizeof(int16_t) +
                               static_cast<size_t>(5 * v.width) * sizeof(uint32_t));
-        uint32_t* sums = scratch.as<uint32_t>();
+        int16_t* samples = scratch.as<int16_t>();  // a row begins with `pad` mirrored ones
+        uint16_t* weights = reinterpret_cast<uint16_t*>(samples + colours * rows * stride);
+        uint32_t* sums = reinterpret_cast<uint32_t*>(weights + kept * pairs * stride);
         uint32_t* pixels = sums + 4 * v.width;
-        int16_t* base = reinterpret_cast<int16_t*>(pixels + v.width) + radius;
+        // What fills a row up to whole vectors is weighed too; it must only be defined.
+        std::memset(samples, 0, static_cast<size_t>(colours * rows * stride) * sizeof(int16_t));
+        // Of a row: the weights of sample 0 with tap 0, in a ring of as many rows as taps reach.
+        const auto weights_at = [&](int64_t y) { return weights + (y % kept + kept) % kept * pairs * stride + radius; };
+        std::vector<const uint16_t*> ahead(offset.size()), back(offset.size());
+        int64_t made = begin - radius;  // the next row without weights
         for (int64_t top = begin; top < end; top += kStrip) {
             const int64_t bottom = std::min(top + kStrip, end);
+            const auto at = [&](int64_t y, const int16_t* from[3]) {
+                for (int c = 0; c < colours; ++c) from[c] = samples + (c * rows + (y - top + radius)) * stride + pad;
+            };
             for (int64_t y = top - radius; y < bottom + radius; ++y) {
+                const int16_t* from[3];
+                at(y, from);
                 int16_t* to[3];
-                for (int c = 0; c < colours; ++c) to[c] = base + (c * rows + (y - top + radius)) * stride;
-                k.planes(v.row(mirror(y, v.height)), v.channels, v.width, radius, pixels, to);
+                for (int c = 0; c < colours; ++c) to[c] = const_cast<int16_t*>(from[c]);
+                k.planes(v.row(mirror(y, v.height)), v.channels, v.width, static_cast<int>(pad), pixels, to);
             }
             for (int64_t y = top; y < bottom; ++y) {
                 const int16_t* from[3];
-                for (int c = 0; c < colours; ++c) from[c] = base + (c * rows + (y - top + radius)) * stride;
-                k.bilateral_row(from, v.channels, v.width, taps, sums, v.row(y), out.row(y));
+                for (; made <= y; ++made) {
+                    at(made, from);
+                    for (int c = 0; c < colours; ++c) from[c] -= radius;
+                    k.bilateral_weights(from, v.channels, weighed, taps, weights_at(made) - radius, stride);
+                }
+                for (size_t t = 0; t < offset.size(); ++t) {
+                    const int64_t line = static_cast<int64_t>(t) * stride;
+                    ahead[t] = weights_at(y) + line;
+                    back[t] = weights_at(y - dy[t]) + line - dx[t];
+                }
+                at(y, from);
+                k.bilateral_row(from, v.channels, v.width, taps, ahead.data(), back.data(), sums, v.row(y), out.row(y));
             }
         }
     });

@@ -25,8 +25,12 @@ namespace og {
 namespace {
 
 constexpr int kMaxThreads = 256;
-// More chunks than threads evens out cores of unequal speed; each costs one atomic increment.
-constexpr int kChunksPerThread = 4;
+// Each chunk takes this share of what is left, divided by the threads: large ones first, small ones at the end, which evens
+// out late starts and cores of unequal speed (factoring: Hummel, Schonberg, Flynn 1992).
+constexpr int64_t kShare = 2;
+// How often a caller that has nothing left to do yields to helpers at their last chunk before it sleeps: about as long as
+// falling asleep and being woken takes.
+constexpr int kYields = 100;
 
 thread_local bool inside_task = false;
 
@@ -71,6 +75,8 @@ class Pool {
             posted_.notify_all();
         }
         job.work();
+        for (int i = 0; i < kYields && job.helpers_inside.load(std::memory_order_acquire) > 0; ++i)
+            std::this_thread::yield();
         std::unique_lock<std::mutex> lock(mutex_);
         jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
         left_.wait(lock, [&] { return job.helpers_inside.load(std::memory_order_acquire) == 0; });
@@ -151,26 +157,32 @@ void parallel_for(const Context& context, int64_t n, int64_t grain, const std::f
 
     struct Shared {
         const std::function<void(int64_t, int64_t)>& body;
-        int64_t n, chunks;
+        std::vector<int64_t> cuts;
         std::mutex mutex;
         std::exception_ptr failure;
-    } shared{body, n, std::min(most, threads * kChunksPerThread), {}, nullptr};
+    } shared{body, {0}, {}, nullptr};
+    for (int64_t at = 0; at < n;) {
+        const int64_t left = n - at, size = std::max(grain, left / (kShare * threads));
+        at = left < size + grain ? n : at + size;
+        shared.cuts.push_back(at);
+    }
+    const int64_t chunks = static_cast<int64_t>(shared.cuts.size()) - 1;
     const auto task = [](void* arg, int64_t i) {
         Shared& s = *static_cast<Shared*>(arg);
         try {
-            s.body(s.n * i / s.chunks, s.n * (i + 1) / s.chunks);
+            s.body(s.cuts[static_cast<size_t>(i)], s.cuts[static_cast<size_t>(i) + 1]);
         } catch (...) {
             std::lock_guard<std::mutex> lock(s.mutex);
             if (!s.failure) s.failure = std::current_exception();
         }
     };
     if (context.host_for) {
-        context.host_for(context.host, shared.chunks, task, &shared);
+        context.host_for(context.host, chunks, task, &shared);
     } else {
         Job job;
         job.task = task;
         job.arg = &shared;
-        job.count = shared.chunks;
+        job.count = chunks;
         job.helpers_wanted = static_cast<int>(threads - 1);
         inside_task = true;  // what the caller runs of its own job must not nest either
         pool().run(job);

@@ -8,12 +8,13 @@ namespace {
 template <bool kQuantise>
 OG_FN void transform(int16_t* OG_RESTRICT s, int64_t lanes, const DctTables& tables) {
     const int64_t across = 8 * lanes;  // from k to k + 1
+    const DctFactors factors;
     for (int64_t i = 0; i < across; i += lanes) {
         OG_IVDEP
         for (int64_t l = i; l < i + lanes; ++l) {
             int16_t d[8];
             for (int k = 0; k < 8; ++k) d[k] = s[k * across + l];
-            forward(d);
+            forward(d, factors);
             for (int k = 0; k < 8; ++k) s[k * across + l] = d[k];
         }
     }
@@ -26,11 +27,11 @@ OG_FN void transform(int16_t* OG_RESTRICT s, int64_t lanes, const DctTables& tab
         for (int64_t l = 0; l < lanes; ++l) {
             int16_t d[8];
             for (int v = 0; v < 8; ++v) d[v] = column[v * lanes + l];
-            forward(d);
+            forward(d, factors);
             for (int v = 0; v < 8; ++v) {
                 d[v] = kQuantise ? quantised(d[v], recip[v], step[v]) : shrunk(d[v], keep[v], step[v]);
             }
-            inverse(d);
+            inverse(d, factors);
             for (int v = 0; v < 8; ++v) column[v * lanes + l] = d[v];
         }
     }
@@ -39,7 +40,7 @@ OG_FN void transform(int16_t* OG_RESTRICT s, int64_t lanes, const DctTables& tab
         for (int64_t l = i; l < i + lanes; ++l) {
             int16_t d[8];
             for (int k = 0; k < 8; ++k) d[k] = s[k * across + l];
-            inverse(d);
+            inverse(d, factors);
             for (int k = 0; k < 8; ++k) s[k * across + l] = descaled(d[k]);
         }
     }
@@ -105,10 +106,11 @@ void repeat_2(const int16_t* OG_RESTRICT src, int64_t half, int16_t* OG_RESTRICT
 
 void ycc_to_rgb(const int16_t* y, const int16_t* cb, const int16_t* cr, const uint8_t* alpha_src, int channels,
                 int64_t n, uint32_t* OG_RESTRICT pixels, uint8_t* OG_RESTRICT dst) {
+    const RgbFactors factors;
     uint16_t* OG_RESTRICT halves = reinterpret_cast<uint16_t*>(pixels);
     OG_IVDEP
     for (int64_t i = 0; i < n; ++i) {
-        const Rgb p = rgb_of(y[i], cb[i], cr[i]);
+        const Rgb p = rgb_of(y[i], cb[i], cr[i], factors);
         const uint16_t low = static_cast<uint16_t>(p.r | (p.g << 8)), blue = p.b;
         memcpy(halves + 2 * i, &low, 2);
         memcpy(halves + 2 * i + 1, &blue, 2);

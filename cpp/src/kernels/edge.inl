@@ -33,24 +33,57 @@ void planes(const uint8_t* src, int channels, int64_t n, int pad, uint32_t* OG_R
 }
 
 template <int C>
-OG_FN void bilateral_of(const int16_t* const* planes, int64_t n, const BilateralTaps& taps,
-                        uint32_t* OG_RESTRICT sums) {
-    uint32_t *OG_RESTRICT s0 = sums, *OG_RESTRICT s1 = sums + n, *OG_RESTRICT s2 = sums + 2 * n,
-                          *OG_RESTRICT sw = sums + 3 * n;
+OG_FN void bilateral_weights_of(const int16_t* const* planes, int64_t n, const BilateralTaps& taps, uint16_t* weights,
+                                int64_t stride) {
     const int16_t limit = taps.limit, factor = taps.factor, scale = taps.scale;
     const int16_t *r = planes[0], *g = C == 3 ? planes[1] : r, *b = C == 3 ? planes[2] : r;
-    memset(sums, 0, static_cast<size_t>(4 * n) * sizeof(uint32_t));
-    for (int t = 0; t < taps.count; t += kBilateralGroup) {
-        const int64_t o0 = taps.offset[t], o1 = taps.offset[t + 1], o2 = taps.offset[t + 2], o3 = taps.offset[t + 3];
-        const int16_t w0 = taps.spatial[t], w1 = taps.spatial[t + 1], w2 = taps.spatial[t + 2],
-                      w3 = taps.spatial[t + 3];
+    for (int t = 0; t < taps.count; t += 2) {
+        const int64_t o0 = taps.offset[t], o1 = taps.offset[t + 1];
+        const int16_t spatial0 = taps.spatial[t], spatial1 = taps.spatial[t + 1];
+        uint16_t *OG_RESTRICT w0 = weights + t * stride, *OG_RESTRICT w1 = w0 + stride;
+        OG_IVDEP
+        for (int64_t i = 0; i < n; ++i) {
+            const int16_t d0 = distance_of<C>(r[i], g[i], b[i], r[i + o0], g[i + o0], b[i + o0]);
+            const int16_t d1 = distance_of<C>(r[i], g[i], b[i], r[i + o1], g[i + o1], b[i + o1]);
+            w0[i] = weight_of(d0, spatial0, limit, scale, factor);
+            w1[i] = weight_of(d1, spatial1, limit, scale, factor);
+        }
+    }
+}
+
+void bilateral_weights(const int16_t* const* planes, int channels, int64_t n, const BilateralTaps& taps,
+                       uint16_t* weights, int64_t stride) {
+    if (channels == 1) return bilateral_weights_of<1>(planes, n, taps, weights, stride);
+    bilateral_weights_of<3>(planes, n, taps, weights, stride);
+}
+
+/// Sums over all taps: of the samples in sums[0..3 n), of the weights in sums[3 n..4 n).
+template <int C>
+OG_FN void bilateral_of(const int16_t* const* planes, int64_t n, const BilateralTaps& taps,
+                        const uint16_t* const* ahead, const uint16_t* const* back, uint32_t* OG_RESTRICT sums) {
+    uint32_t *OG_RESTRICT s0 = sums, *OG_RESTRICT s1 = sums + n, *OG_RESTRICT s2 = sums + 2 * n,
+                          *OG_RESTRICT sw = sums + 3 * n;
+    const int16_t *r = planes[0], *g = C == 3 ? planes[1] : r, *b = C == 3 ? planes[2] : r;
+    const uint16_t own = weight_of(0, taps.centre, taps.limit, taps.scale, taps.factor);
+    OG_IVDEP
+    for (int64_t i = 0; i < n; ++i) {
+        s0[i] = static_cast<uint32_t>(own * r[i]);
+        if (C == 3) {
+            s1[i] = static_cast<uint32_t>(own * g[i]);
+            s2[i] = static_cast<uint32_t>(own * b[i]);
+        }
+        sw[i] = own;
+    }
+    for (int t = 0; t < taps.count; t += 2) {
+        const int64_t o0 = taps.offset[t], o1 = taps.offset[t + 1];
+        const uint16_t *a0 = ahead[t], *b0 = back[t], *a1 = ahead[t + 1], *b1 = back[t + 1];
         OG_IVDEP
         for (int64_t i = 0; i < n; ++i) {
             uint16_t part[4] = {0, 0, 0, 0};
-            add_tap<C>(r[i], g[i], b[i], r[i + o0], g[i + o0], b[i + o0], w0, limit, scale, factor, part);
-            add_tap<C>(r[i], g[i], b[i], r[i + o1], g[i + o1], b[i + o1], w1, limit, scale, factor, part);
-            add_tap<C>(r[i], g[i], b[i], r[i + o2], g[i + o2], b[i + o2], w2, limit, scale, factor, part);
-            add_tap<C>(r[i], g[i], b[i], r[i + o3], g[i + o3], b[i + o3], w3, limit, scale, factor, part);
+            add_tap<C>(a0[i], r[i + o0], g[i + o0], b[i + o0], part);
+            add_tap<C>(b0[i], r[i - o0], g[i - o0], b[i - o0], part);
+            add_tap<C>(a1[i], r[i + o1], g[i + o1], b[i + o1], part);
+            add_tap<C>(b1[i], r[i - o1], g[i - o1], b[i - o1], part);
             s0[i] += part[0];
             if (C == 3) {
                 s1[i] += part[1];
@@ -62,9 +95,10 @@ OG_FN void bilateral_of(const int16_t* const* planes, int64_t n, const Bilateral
 }
 
 void bilateral_row(const int16_t* const* planes, int channels, int64_t n, const BilateralTaps& taps,
-                   uint32_t* OG_RESTRICT sums, const uint8_t* alpha_src, uint8_t* OG_RESTRICT dst) {
+                   const uint16_t* const* ahead, const uint16_t* const* back, uint32_t* OG_RESTRICT sums,
+                   const uint8_t* alpha_src, uint8_t* OG_RESTRICT dst) {
     if (channels == 1) {
-        bilateral_of<1>(planes, n, taps, sums);
+        bilateral_of<1>(planes, n, taps, ahead, back, sums);
         OG_IVDEP
         for (int64_t i = 0; i < n; ++i) {
             const float inverse = inverse_of(sums[3 * n + i]);
@@ -72,7 +106,7 @@ void bilateral_row(const int16_t* const* planes, int channels, int64_t n, const 
         }
         return;
     }
-    bilateral_of<3>(planes, n, taps, sums);
+    bilateral_of<3>(planes, n, taps, ahead, back, sums);
     OG_IVDEP
     for (int64_t i = 0; i < n; ++i) {
         const float inverse = inverse_of(sums[3 * n + i]);
@@ -142,7 +176,8 @@ void window(const int32_t* src, int64_t n, int64_t step, int taps, int32_t* OG_R
 }  // namespace
 
 extern const EdgeKernels edge_kernels;
-const EdgeKernels edge_kernels = {planes, bilateral_row, guided_terms, guided_out, sums_u8, sums_i32, window};
+const EdgeKernels edge_kernels = {planes,     bilateral_weights, bilateral_row, guided_terms,
+                                  guided_out, sums_u8,           sums_i32,      window};
 
 }  // namespace OG_ISA
 }  // namespace og

@@ -24,13 +24,16 @@ OG_FN uint16_t weight_of(int16_t d, int16_t spatial, int16_t limit, int16_t scal
     return static_cast<uint16_t>(mul_q15(u, spatial));
 }
 
-/// One tap: its weight, and its weighted samples added to the partial sums.
+/// Sum of the absolute differences of two samples' colours.
 template <int C>
-OG_FN void add_tap(int16_t r, int16_t g, int16_t b, int16_t r1, int16_t g1, int16_t b1, int16_t spatial, int16_t limit,
-                   int16_t scale, int16_t factor, uint16_t part[4]) {
-    int16_t d = distance(r, r1);
-    if (C == 3) d = static_cast<int16_t>(d + distance(g, g1) + distance(b, b1));
-    const uint16_t w = weight_of(d, spatial, limit, scale, factor);
+OG_FN int16_t distance_of(int16_t r, int16_t g, int16_t b, int16_t r1, int16_t g1, int16_t b1) {
+    const int16_t d = distance(r, r1);
+    return C == 3 ? static_cast<int16_t>(d + distance(g, g1) + distance(b, b1)) : d;
+}
+
+/// One tap of weight w, added to the partial sums.
+template <int C>
+OG_FN void add_tap(uint16_t w, int16_t r1, int16_t g1, int16_t b1, uint16_t part[4]) {
     part[0] = static_cast<uint16_t>(part[0] + w * static_cast<uint16_t>(r1));
     if (C == 3) {
         part[1] = static_cast<uint16_t>(part[1] + w * static_cast<uint16_t>(g1));
