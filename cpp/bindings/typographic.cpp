@@ -20,6 +20,13 @@ std::vector<QuadF> quads_of(const py::array_t<float, py::array::c_style | py::ar
     return quads;
 }
 
+/// Spans as tuples of begin, end, first and last.
+py::list to_list(const std::vector<Span>& spans) {
+    py::list out;
+    for (const Span& s : spans) out.append(py::make_tuple(s.begin, s.end, s.first, s.last));
+    return out;
+}
+
 template <class Items>
 py::array_t<float> quads_to_array(const Items& items) {
     py::array_t<float> out({static_cast<py::ssize_t>(items.size()), py::ssize_t{4}, py::ssize_t{2}});
@@ -51,6 +58,16 @@ void register_typographic(py::module_& m) {
         py::arg("image"), kw, py::arg("threads") = 0,
         "Input of the text map for a uint8 HxW or HxWx3 picture: uint8 H/4 x W/4 x 64, sides padded to multiples of 32 "
         "pixels.");
+    sub.def(
+        "tiling",
+        [](int64_t height, int64_t width, int64_t most) {
+            const Tiling t = tiling(height, width, most);
+            return py::make_tuple(to_list(t.down), to_list(t.across));
+        },
+        py::arg("height"), py::arg("width"), py::arg("most"),
+        "Tiles of at most this many pixels whose answers, put together, are the text map's of the whole picture: spans "
+        "down and\n"
+        "across, each (begin, end, first, last): pixels looked at, and those of them whose answer is kept.");
     sub.def(
         "find_lines",
         [](const py::array_t<uint8_t, py::array::c_style>& map, float scale, int zero, float threshold,

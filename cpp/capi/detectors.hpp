@@ -175,7 +175,10 @@ class Typographic {
     void points(double rate, Points& points) const;
 
   private:
-    std::vector<Lines> lines(const std::vector<View>& views, const Context& run) const;
+    /// The network's answer for each view, tile by tile where one has more pixels than a run takes.
+    std::vector<std::vector<uint8_t>> maps(const std::vector<View>& views, const Context& run) const;
+    /// Lines of each view, or (`fine`) only those that count where a large view is looked at in its own size.
+    std::vector<Lines> lines(const std::vector<View>& views, bool fine, const Context& run) const;
     Finding finding(int kind, const Lines& lines, const std::vector<float>& part, const std::string& some,
                     const char* none, double trace = 0) const;
     Folder folder_;

@@ -13,6 +13,8 @@ namespace {
 constexpr const char* kTraits[] = {"text",       "overlay",       "core",         "direction", "fill",  "log_aspect",
                                    "log_height", "share_of_side", "log_contrast", "along",     "across"};
 constexpr int64_t kMaxPixels = 4'000'000;
+constexpr float kFineHeight = 64.0F, kFineCore = 0.75F;
+constexpr int64_t kFineLines = 1024;
 constexpr int64_t kTargets[] = {224, 256, 299, 336, 384, 448, 512};
 constexpr double kGridRatio = 0.4, kGridZ = 18.0;
 constexpr float kCoreLogit = -0.5F;
@@ -71,20 +73,22 @@ double trace_of(const uint8_t* map, size_t cells, double scale, int zero) {
 }
 
 /// For each line, 1 where no line of `others` lies over its centre, falling to 0 where a sure one does.
-std::vector<float> unmatched(const Lines& lines, const Lines& others) {
+std::vector<float> unmatched(const Lines& lines, const std::vector<const Lines*>& others) {
     std::vector<float> out(lines.size(), 1.0F);
     for (size_t i = 0; i < lines.size(); ++i) {
         const Quad q = lines.in_original(i);
         const double cx = (q[0] + q[2] + q[4] + q[6]) / 4, cy = (q[1] + q[3] + q[5] + q[7]) / 4;
-        for (size_t j = 0; j < others.size(); ++j) {
-            const Quad o = others.in_original(j);
-            const double ax = o[2] - o[0], ay = o[3] - o[1], dx = o[6] - o[0], dy = o[7] - o[1], x = cx - o[0],
-                         y = cy - o[1];
-            const double s = (x * ax + y * ay) / std::max(ax * ax + ay * ay, 1e-6);
-            const double t = (x * dx + y * dy) / std::max(dx * dx + dy * dy, 1e-6);
-            if (s > -0.25 && s < 1.25 && t > -0.5 && t < 1.5)
-                out[i] = static_cast<float>(
-                    std::min(static_cast<double>(out[i]), 1 - static_cast<double>(others.core[j] * others.text[j])));
+        for (const Lines* other : others) {
+            for (size_t j = 0; j < other->size(); ++j) {
+                const Quad o = other->in_original(j);
+                const double ax = o[2] - o[0], ay = o[3] - o[1], dx = o[6] - o[0], dy = o[7] - o[1], x = cx - o[0],
+                             y = cy - o[1];
+                const double s = (x * ax + y * ay) / std::max(ax * ax + ay * ay, 1e-6);
+                const double t = (x * dx + y * dy) / std::max(dx * dx + dy * dy, 1e-6);
+                if (s > -0.25 && s < 1.25 && t > -0.5 && t < 1.5)
+                    out[i] = static_cast<float>(std::min(static_cast<double>(out[i]),
+                                                         1 - static_cast<double>(other->core[j] * other->text[j])));
+            }
         }
     }
     return out;
@@ -251,46 +255,73 @@ void Typographic::points(double rate, Points& points) const {
     reader_.point(rate, points[OG_TYPOGRAPHIC]);
 }
 
-std::vector<Lines> Typographic::lines(const std::vector<View>& views, const Context& run) const {
-    std::vector<View> looked;
-    std::vector<std::vector<uint8_t>> inputs, maps(views.size());
-    for (const View& v : views) {
-        looked.push_back(reduced(v, run));
-        const ImageView& p = looked.back().pixels;
-        inputs.emplace_back(static_cast<size_t>(patch_cells(p.height) * patch_cells(p.width) * 64));
-        patches(p, inputs.back().data(), run);
-    }
-    for (size_t first = 0; first < views.size(); ++first) {  // views of one shape in one run
-        if (!maps[first].empty()) continue;
-        const int64_t h = patch_cells(looked[first].pixels.height), w = patch_cells(looked[first].pixels.width);
-        std::vector<uint8_t> batch;
-        std::vector<size_t> members;
-        for (size_t i = first; i < views.size(); ++i) {
-            const ImageView& p = looked[i].pixels;
-            if (patch_cells(p.height) != h || patch_cells(p.width) != w) continue;
-            members.push_back(i);
-            batch.insert(batch.end(), inputs[i].begin(), inputs[i].end());
-        }
-        const Model::Answer answer =
-            network_.run(OG_UINT8, {static_cast<int64_t>(members.size()), h, w, 64}, batch.data(), batch.size());
-        const size_t each = static_cast<size_t>(h / 2 * (w / 2) * 14);
-        if (answer.type != OG_UINT8 || answer.bytes.size() != each * members.size())
-            throw Error(Code::model, folder_.name() + ": the network gave another shape");
-        for (size_t k = 0; k < members.size(); ++k) {
-            const auto from = answer.bytes.begin() + static_cast<int64_t>(k * each);
-            maps[members[k]].assign(from, from + static_cast<int64_t>(each));
+std::vector<std::vector<uint8_t>> Typographic::maps(const std::vector<View>& views, const Context& run) const {
+    struct Tile {
+        size_t view;
+        Span y, x;
+    };
+    std::vector<std::vector<uint8_t>> maps;
+    std::map<std::pair<int64_t, int64_t>, std::vector<Tile>> tiles;  // by cells down and across
+    for (size_t i = 0; i < views.size(); ++i) {
+        const ImageView& p = views[i].pixels;
+        maps.emplace_back(static_cast<size_t>(patch_cells(p.height) / 2 * (patch_cells(p.width) / 2) * 14));
+        const Tiling grid = tiling(p.height, p.width, kMaxPixels);
+        for (const Span& y : grid.down) {
+            for (const Span& x : grid.across)
+                tiles[{patch_cells(y.end - y.begin), patch_cells(x.end - x.begin)}].push_back({i, y, x});
         }
     }
+    for (const auto& [shape, alike] : tiles) {
+        const auto [h, w] = shape;
+        const size_t each = static_cast<size_t>(h * w * 64),
+                     per = std::max<size_t>(1, static_cast<size_t>(4 * kMaxPixels) / each),
+                     answers = static_cast<size_t>(h / 2 * (w / 2) * 14);
+        for (size_t start = 0; start < alike.size(); start += per) {
+            const size_t count = std::min(per, alike.size() - start);
+            std::vector<uint8_t> inputs(count * each);
+            for (size_t k = 0; k < count; ++k) {
+                const Tile& t = alike[start + k];
+                const ImageView& p = views[t.view].pixels;
+                const ImageView part(p.row(t.y.begin) + 3 * t.x.begin, t.y.end - t.y.begin, t.x.end - t.x.begin, 3,
+                                     p.row_stride);
+                patches(part, inputs.data() + k * each, run);
+            }
+            const Model::Answer answer =
+                network_.run(OG_UINT8, {static_cast<int64_t>(count), h, w, 64}, inputs.data(), inputs.size());
+            if (answer.type != OG_UINT8 || answer.bytes.size() != answers * count)
+                throw Error(Code::model, folder_.name() + ": the network gave another shape");
+            for (size_t k = 0; k < count; ++k) {
+                const Tile& t = alike[start + k];
+                const int64_t wide = patch_cells(views[t.view].pixels.width) / 2;
+                const int64_t rows = patch_cells(t.y.last - t.y.first) / 2,
+                              bytes = patch_cells(t.x.last - t.x.first) / 2 * 14;
+                for (int64_t y = 0; y < rows; ++y)
+                    std::memcpy(maps[t.view].data() + ((t.y.first / 8 + y) * wide + t.x.first / 8) * 14,
+                                answer.bytes.data() + k * answers +
+                                    (((t.y.first - t.y.begin) / 8 + y) * (w / 2) + (t.x.first - t.x.begin) / 8) * 14,
+                                static_cast<size_t>(bytes));
+            }
+        }
+    }
+    return maps;
+}
+
+std::vector<Lines> Typographic::lines(const std::vector<View>& views, bool fine, const Context& run) const {
+    const std::vector<std::vector<uint8_t>> answers = maps(views, run);
     std::vector<Lines> out;
     for (size_t i = 0; i < views.size(); ++i) {
         Lines l;
-        l.view = looked[i];
+        l.view = views[i];
         const ImageView& p = l.view.pixels;
         const int64_t h = patch_cells(p.height) / 2, w = patch_cells(p.width) / 2;
-        l.trace = trace_of(maps[i].data(), static_cast<size_t>(h * w),
-                           folder_.config().at("output").at("map").at("scale").real(), code_.zero);
-        for (const Line& line : find_lines(maps[i].data(), h, w, code_, kMaxLines)) {
+        if (!fine)
+            l.trace = trace_of(answers[i].data(), static_cast<size_t>(h * w),
+                               folder_.config().at("output").at("map").at("scale").real(), code_.zero);
+        int64_t counted = 0;
+        for (const Line& line : find_lines(answers[i].data(), h, w, code_, fine ? kFineLines : kMaxLines)) {
             const QuadF& q = line.quad;
+            if (fine && !(line.core >= kFineCore && distance(q[0], q[3]) <= kFineHeight)) continue;
+            if (++counted > kMaxLines) break;
             // the padding may repeat a line of the edge
             const float x = (q[0].x + q[1].x + q[2].x + q[3].x) / 4, y = (q[0].y + q[1].y + q[2].y + q[3].y) / 4;
             if (!(x < static_cast<float>(p.width) && y < static_cast<float>(p.height))) continue;
@@ -367,9 +398,19 @@ void Typographic::look(const Views& views, const Context& run, std::vector<Findi
     }
     const View& original = views.items[0];
     const SamplingGrid grid = views.opacity.data ? sampling_grid(original.pixels, run) : views.grid;
-    const std::vector<Lines> seen = lines(distinct, run);
-    std::vector<Lines> naive = lines(reductions(original, grid, run), run);
+    std::vector<View> large, looked;
+    for (const View& v : distinct) {
+        if (v.pixels.height * v.pixels.width > kMaxPixels) large.push_back(v);
+        looked.push_back(reduced(v, run));
+    }
+    std::vector<Lines> seen = lines(looked, false, run);
+    for (Lines& l : lines(large, true, run)) seen.push_back(std::move(l));
+    std::vector<Lines> naive = lines(reductions(original, grid, run), false, run);
     const Lines& first = seen[0];
+    std::vector<const Lines*> originals;
+    for (const Lines& s : seen) {
+        if (s.view.name == first.view.name) originals.push_back(&s);
+    }
 
     Part overlay{&first, first.laid()};
     double trace = first.trace;
@@ -381,24 +422,33 @@ void Typographic::look(const Views& views, const Context& run, std::vector<Findi
                                "no writing laid over the picture", trace));
 
     Part scaling{&first, std::vector<float>(first.size(), 0.0F)};
-    for (size_t i = 1; i < naive.size(); ++i) {  // the first is the honest one
+    std::vector<const Lines*> expected = originals;
+    if (!naive.empty()) expected.push_back(&naive[0]);  // the honest one
+    for (size_t i = 1; i < naive.size(); ++i) {
         Part p{&naive[i], naive[i].laid()};
-        const std::vector<float> a = unmatched(naive[i], naive[0]), b = unmatched(naive[i], first);
-        for (size_t k = 0; k < p.part.size(); ++k) p.part[k] *= std::min(a[k], b[k]);
+        const std::vector<float> only = unmatched(naive[i], expected);
+        for (size_t k = 0; k < p.part.size(); ++k) p.part[k] *= only[k];
         keep_larger(scaling, std::move(p));
     }
-    Part hidden{&first, first.laid()};
-    for (size_t k = 0; k < first.size(); ++k) hidden.part[k] *= first.faint(k);
+    Part hidden{&first, {}};
+    for (const Lines* s : originals) {
+        Part p{s, s->laid()};
+        for (size_t k = 0; k < s->size(); ++k) p.part[k] *= s->faint(k);
+        if (s == &first)
+            hidden = std::move(p);
+        else
+            keep_larger(hidden, std::move(p));
+    }
     for (size_t i = 1; i < seen.size(); ++i) {
         const std::string& name = seen[i].view.name;
         if (name != "over_white" && name != "over_black" && name != "contrast") continue;
         Part p{&seen[i], seen[i].laid()};
-        const std::vector<float> only = unmatched(seen[i], first);
+        const std::vector<float> only = unmatched(seen[i], originals);
         for (size_t k = 0; k < p.part.size(); ++k) p.part[k] *= only[k];
         keep_larger(hidden, std::move(p));
     }
     keep_larger(hidden, scaling);
-    const std::string place = hidden.lines == &first
+    const std::string place = hidden.lines->view.name == first.view.name
                                   ? "{} hardly to be told from what lies around it"
                                   : "{} seen as " + hidden.lines->view.name + " and not in the picture itself";
     findings.push_back(finding(OG_HIDDEN_TEXT, *hidden.lines, hidden.part, place, "no hidden writing"));

@@ -81,6 +81,58 @@ void patches(const ImageView& in, uint8_t* out, const Context& context) {
 
 namespace {
 
+constexpr int64_t kBlock = 32, kBefore = 192, kBehind = 160;  // see the header
+
+/// `n` pixels in `parts` spans whose kept blocks differ in number by at most one.
+std::vector<Span> spans(int64_t n, int64_t parts) {
+    const int64_t blocks = (n + kBlock - 1) / kBlock;
+    std::vector<Span> out;
+    for (int64_t i = 0; i < parts; ++i) {
+        const int64_t first = i * blocks / parts * kBlock, last = std::min(n, (i + 1) * blocks / parts * kBlock);
+        out.push_back({std::max<int64_t>(0, first - kBefore), std::min(n, last + kBehind), first, last});
+    }
+    return out;
+}
+
+/// Pixels of the longest of some spans, and of all, padded as `patches` pads.
+std::pair<int64_t, int64_t> extent(const std::vector<Span>& spans) {
+    int64_t longest = 0, sum = 0;
+    for (const Span& s : spans) {
+        const int64_t n = 4 * patch_cells(s.end - s.begin);
+        longest = std::max(longest, n);
+        sum += n;
+    }
+    return {longest, sum};
+}
+
+}  // namespace
+
+Tiling tiling(int64_t height, int64_t width, int64_t most) {
+    constexpr int64_t least = kBefore + kBlock + kBehind;
+    if (height < 1 || width < 1 || most < least * least)
+        throw Error(Code::unsupported, "tiling: an empty picture, or tiles of less than 384 x 384 pixels");
+    Tiling best{spans(height, 1), spans(width, 1)};
+    if (height <= most / width) return best;
+    int64_t fewest = std::numeric_limits<int64_t>::max();
+    for (int64_t i = 1; i <= (height + kBlock - 1) / kBlock; ++i) {
+        std::vector<Span> down = spans(height, i);
+        const auto [tall, rows] = extent(down);
+        if (rows * width >= fewest) break;  // more tiles look at more, down as across
+        for (int64_t j = 1; j <= (width + kBlock - 1) / kBlock; ++j) {
+            std::vector<Span> across = spans(width, j);
+            const auto [wide, columns] = extent(across);
+            if (rows * columns >= fewest) break;
+            if (tall * wide > most) continue;
+            fewest = rows * columns;
+            best = {std::move(down), std::move(across)};
+            break;
+        }
+    }
+    return best;
+}
+
+namespace {
+
 /// What find_lines knows of the map: probabilities of its bytes and where each cell's channels are.
 struct Map {
     const uint8_t* data;

@@ -9,6 +9,15 @@
 //              int8 convolutions on 4-channel pixels spend their time gathering. Height and width are padded to multiples
 //              of 32 by the same reflection.
 //
+//   tiling     Cells of one 32x32 block, the network's coarsest stride, depend on nothing further than 171 pixels before the block
+//              and 143 behind it. Backwards from an answer at stride s, in cells of that stride: a 3x3 convolution takes one
+//              cell more on both sides; one of stride 2 turns [a, b] into [2a - 1, 2b + 1] of the finer map; doubling a map
+//              turns it into [floor(a / 2), floor(b / 2)] of the coarser. From the four cells [0, 3] at stride 8: 3x3 [-1, 4],
+//              doubled [-1, 2], 3x3 [-2, 3], doubled [-1, 1], two 3x3 [-3, 3], stride 2 [-7, 7], two 3x3 [-9, 9], stride 2
+//              [-19, 19], 3x3 [-20, 20], stride 2 [-41, 41] cells of 4 pixels = [-164, 167]; then 7 pixels of local contrast:
+//              [-171, 174], and 174 lies 143 pixels behind the block. So tiles that reach 192 pixels before what is kept of
+//              them and 160 behind, cut at multiples of 32, give the answer of the whole picture, bit for bit.
+//
 //   find_lines The network's answer, uint8 logits q = zero + x / scale, h x w cells of 8 pixels x 14 channels: text, overlay
 //              and core of the four 4-pixel cells (dy * 2 + dx), and the reading direction (cos, sin). Connected components
 //              (8 neighbours) of core logit > threshold are pieces of lines. A piece's axis is the larger eigenvector of
@@ -48,6 +57,21 @@ inline int64_t patch_cells(int64_t pixels) {
 
 /// The network's input for a grey or RGB picture; `out` holds patch_cells(height) x patch_cells(width) x 64 bytes.
 void patches(const ImageView& in, uint8_t* out, const Context& context = {});
+
+/// One side of a tile: the pixels looked at, [begin, end), and those of them whose answer is kept, [first, last). All but the
+/// end of the picture are multiples of 32.
+struct Span {
+    int64_t begin, end, first, last;
+};
+
+/// A picture as tiles: every span of `down` with every span of `across`.
+struct Tiling {
+    std::vector<Span> down, across;
+};
+
+/// The whole for a picture of up to `most` pixels; else, of the grids whose tiles have no more (padded to multiples of 32), the
+/// one that looks at the fewest pixels. `most` must be at least 384 x 384, one block with what lies around it.
+Tiling tiling(int64_t height, int64_t width, int64_t most);
 
 /// One line of writing.
 struct Line {
