@@ -38,8 +38,8 @@ MAX_PIXELS = 4_000_000
 #: At its own size a picture counts for lines of up to FINE_HEIGHT pixels, the reduced one showing what is larger, whose core is
 #: as sure as FINE_CORE: a picture of 12 megapixels has fifty times the places of one of 500 x 500 where something looks like a
 #: line. On 46 pictures of 4 to 18 megapixels without writing (wallpapers of Debian's desktops, photographs of the training
-#: part enlarged and grained or laid side by side) 67 % are flagged at the point for 5 % by all lines and 11 % by these; of 72
-#: with writing of 6 to 20 pixels x-height, 99 % and 96 %. Beyond FINE_LINES, the smallest are not looked at.
+#: part enlarged and grained or laid side by side) 70 % are flagged at the point for 5 % by all lines and 11 % by these; of 72
+#: with writing of 6 to 20 pixels x-height, 99 % and 96 % are found. Of more than FINE_LINES the smallest are not looked at.
 FINE_HEIGHT, FINE_CORE, FINE_LINES = 64.0, 0.75, 1024
 #: Edges that models reduce to (views.PROFILES and their common variants); a scaling attack aims at one of them.
 TARGETS = (224, 256, 299, 336, 384, 448, 512)
