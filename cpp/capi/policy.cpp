@@ -123,7 +123,6 @@ Policy Policy::named(std::string_view name) {
         refuse("unknown policy " + std::string(name) + "; use permissive, balanced or strict");
     for (size_t k = 0; k < kKinds; ++k)
         p.actions[k] = permissive ? kFacts[k].permissive : strict ? kFacts[k].strict : kFacts[k].balanced;
-    if (!permissive) p.rates[OG_ADVERSARIAL] = 0.03;
     if (permissive) p.fpr = 0.002, p.purify = "fast";
     if (strict) p.fpr = 0.03, p.fill = FillMethod::box, p.purify = "strong", p.low_bits = 2;
     return p;

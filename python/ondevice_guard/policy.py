@@ -69,7 +69,6 @@ _BALANCED: Mapping[str, str] = MappingProxyType(
         "unrequested_action": "flag",
     }
 )
-_RATES: Mapping[str, float] = MappingProxyType({"adversarial": 0.03})
 _PERMISSIVE = MappingProxyType(
     {**_BALANCED, "type_mismatch": "ignore", "qr_code": "ignore", "overlay_text": "ignore", "obfuscation": "ignore"}
 )
@@ -113,8 +112,8 @@ class Policy:
     Attributes:
         name: Shown in the verdict.
         fpr: False-positive rate on benign input at which model thresholds are taken (0.002, 0.01 or 0.03).
-        rates: kind → another such rate, where one kind's false alarms cost less than others'. A wrong `adversarial` finding
-            costs a picture its finest detail and refuses nothing: `balanced` takes it at 0.03.
+        rates: kind → another such rate, where one kind's false alarms cost less than others': a wrong `adversarial` finding
+            costs a picture its finest detail and refuses nothing.
         thresholds: kind → score in [0, 1]; only the kinds the user wants to set himself.
         actions: kind → one of `ACTIONS`, for every kind.
         limits: What the decoder accepts.
@@ -137,7 +136,7 @@ class Policy:
 
     name: str = "balanced"
     fpr: float = 0.01
-    rates: Mapping[str, float] = field(default_factory=lambda: _RATES)
+    rates: Mapping[str, float] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
     actions: Mapping[str, str] = field(default_factory=lambda: _BALANCED)
     limits: Limits = field(default_factory=Limits)
@@ -216,7 +215,7 @@ class Policy:
             PolicyError: for any other name.
         """
         if name == "permissive":
-            return cls(name=name, fpr=0.002, rates={}, actions=_PERMISSIVE, purify="fast")
+            return cls(name=name, fpr=0.002, actions=_PERMISSIVE, purify="fast")
         if name == "balanced":
             return cls(name=name)
         if name == "strict":

@@ -1,7 +1,8 @@
 """Benign pictures that look attacked, for training and judging the perturbation detector.
 
-Every maker takes a uint8 RGB picture and a generator, and returns what a camera, a scanner, an editor or a web site
-might have made of it. Names are the rows of the detector's report.
+Every maker takes a uint8 RGB picture and a generator. Those of `MAKERS` return what a camera, a scanner, an editor or a
+web site might have made of it; those of `DRAWN` a picture full of fine structure that is nobody's noise (a star field, a
+printed page, cloth), often without using the given one but for its size. Names are the rows of the detector's report.
 """
 
 from __future__ import annotations
@@ -164,3 +165,158 @@ MAKERS: dict[str, Maker] = {
     "screenshot": screenshot,
     "noisy_then": noisy_resized,
 }
+
+
+def stars(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A night sky: point sources of many magnitudes behind one point-spread function, nebulae, shot noise."""
+    h, w = image.shape[:2]
+    y, x = np.mgrid[:h, :w].astype(np.float32)
+    sky = np.ones((h, w, 1), np.float32) * rng.uniform(0, 25, 3)
+    for _ in range(int(rng.integers(0, 5))):
+        wide = rng.uniform(0.1, 0.6) * max(h, w)
+        dy, dx = (y - rng.uniform(0, h)) / (wide * rng.uniform(0.3, 1)), (x - rng.uniform(0, w)) / wide
+        sky = sky + np.exp(-(dx**2 + dy**2))[..., None] * rng.uniform(0, 90, 3)
+    n = max(1, int(h * w * np.exp(rng.uniform(np.log(2e-4), np.log(2e-2)))))
+    light = np.minimum(rng.pareto(rng.uniform(0.8, 2), n) * rng.uniform(6, 40), 3000)
+    points = np.zeros((h, w, 3), np.float32)
+    np.add.at(
+        points, (rng.integers(0, h, n), rng.integers(0, w, n)), light[:, None] * (1 + rng.uniform(-0.4, 0.4, (n, 3)))
+    )
+    spread = rng.uniform(0.35, 1.6)
+    out = sky + cv2.GaussianBlur(points, (0, 0), spread) * (1 + np.pi * spread**2)
+    out = out + cv2.GaussianBlur(points, (0, 0), spread * rng.uniform(3, 8)) * rng.uniform(0, 2)
+    if rng.random() < 0.7:
+        out = out + rng.standard_normal(out.shape) * np.sqrt(np.maximum(out, 1)) * rng.uniform(0.05, 0.6)
+    return to_u8(255 * (np.clip(out, 0, 255) / 255) ** rng.uniform(0.6, 1.1))
+
+
+def rendered(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Clouds and marble of computer graphics: summed octaves of smooth noise through a colour ramp."""
+    h, w = image.shape[:2]
+    tone, weight, cells = np.zeros((h, w), np.float32), 1.0, rng.uniform(2, 6)
+    decay = rng.uniform(0.4, 0.8)
+    for _ in range(int(rng.integers(2, 9))):
+        grid = rng.standard_normal((int(cells) + 2, int(cells * w / h) + 2)).astype(np.float32)
+        tone += weight * cv2.resize(grid, (w, h), interpolation=cv2.INTER_CUBIC)
+        weight, cells = weight * decay, cells * 2
+        if cells > max(h, w):
+            break
+    tone = ((tone - tone.min()) / (np.ptp(tone) + 1e-6))[..., None]
+    low, middle, high = rng.uniform(0, 255, (3, 3))
+    return to_u8(np.where(tone < 0.5, low + (middle - low) * 2 * tone, middle + (high - middle) * (2 * tone - 1)))
+
+
+def particles(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Snow, confetti, scattered dots."""
+    h, w = image.shape[:2]
+    out = image.copy() if rng.random() < 0.3 else np.full_like(image, rng.integers(0, 256, 3))
+    white = rng.random() < 0.5
+    for _ in range(max(1, int(h * w * rng.uniform(5e-4, 1e-2)))):
+        colour = (255, 255, 255) if white else rng.integers(0, 256, 3).tolist()
+        cv2.circle(out, (int(rng.integers(w)), int(rng.integers(h))), int(rng.integers(0, 4)), colour, -1, cv2.LINE_AA)
+    return out
+
+
+def halftone(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A printed page, scanned: one screen of dots, or three at their usual angles."""
+    h, w = image.shape[:2]
+    y, x = np.mgrid[:h, :w].astype(np.float32)
+    pitch, sharp, colour = rng.uniform(3, 8), rng.uniform(4, 20), rng.random() < 0.6
+    out = np.empty((h, w, 3), np.float32)
+    for c in range(3):
+        a = np.deg2rad((15, 75, 45)[c] if colour else 45)
+        u, v = (x * np.cos(a) + y * np.sin(a)) / pitch, (y * np.cos(a) - x * np.sin(a)) / pitch
+        dots = np.cos(2 * np.pi * u) * np.cos(2 * np.pi * v) * 0.5 + 0.5
+        out[..., c] = 1 / (1 + np.exp(-((image[..., c] if colour else image.mean(2)) / 255 - dots) * sharp))
+    return to_u8(cv2.GaussianBlur(out, (0, 0), rng.uniform(0.3, 0.9)) * 255)
+
+
+def pixel_art(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Few colours, every pixel a block."""
+    h, w = image.shape[:2]
+    k, step = int(rng.integers(2, 9)), int(rng.integers(16, 64))
+    small = cv2.resize(image, (max(8, w // k), max(8, h // k)), interpolation=cv2.INTER_AREA) // step * step + step // 2
+    return cv2.resize(small, (w, h), interpolation=cv2.INTER_NEAREST)
+
+
+def line_art(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Thin strokes on paper."""
+    h, w = image.shape[:2]
+    out = np.full_like(image, 255)
+    for _ in range(int(rng.integers(20, 300))):
+        x, y, dx, dy = rng.integers(-20, w + 20), rng.integers(-20, h + 20), *rng.normal(0, 60, 2)
+        ink = (0, 0, 0) if rng.random() < 0.7 else rng.integers(0, 256, 3).tolist()
+        cv2.line(out, (int(x), int(y)), (int(x + dx), int(y + dy)), ink, 1, cv2.LINE_AA)
+    return out
+
+
+def hatched(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Regular stripes at any angle, crossed: blinds, engravings, moiré."""
+    h, w = image.shape[:2]
+    y, x = np.mgrid[:h, :w].astype(np.float32)
+    out = np.ones((h, w, 1), np.float32) * rng.uniform(100, 255, 3)
+    for _ in range(int(rng.integers(1, 5))):
+        a, pitch = rng.uniform(0, np.pi), rng.uniform(2, 14)
+        wave = np.cos(2 * np.pi * (x * np.cos(a) + y * np.sin(a)) / pitch)
+        out = out - (wave > rng.uniform(0, 0.9))[..., None] * rng.uniform(10, 120, 3)
+    return to_u8(out)
+
+
+def cloth(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A weave of two colours."""
+    h, w = image.shape[:2]
+    y, x = np.mgrid[:h, :w]
+    p, q = rng.integers(2, 7, 2)
+    out = rng.uniform(40, 220, 3) + ((x // p + y // q) % 2)[..., None] * rng.uniform(-40, 40, 3)
+    return to_u8(out + rng.standard_normal((h, w, 1)) * rng.uniform(0, 12))
+
+
+def palette(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The nearest of 8 to 64 colours of the picture's own, with random dither."""
+    sample = image.reshape(-1, 3)[rng.integers(0, image.shape[0] * image.shape[1], 2000)].astype(np.float32)
+    cv2.setRNGSeed(int(rng.integers(1 << 30)))
+    _, _, colours = cv2.kmeans(sample, int(rng.integers(8, 65)), None, (3, 6, 1.0), 1, cv2.KMEANS_RANDOM_CENTERS)
+    x = image + rng.normal(0, rng.uniform(0, 14), image.shape)
+    distance = (colours**2).sum(1) - 2 * x.astype(np.float32) @ colours.T
+    return to_u8(colours[distance.argmin(-1)])
+
+
+def gravel(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Cells of single colours with dark seams: pebbles, mosaics, scales."""
+    h, w = image.shape[:2]
+    n = max(4, int(h * w * rng.uniform(0.002, 0.03)))
+    seeds = np.full((h, w), 255, np.uint8)
+    seeds[rng.integers(0, h, n), rng.integers(0, w, n)] = 0
+    far, cell = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    tone, tint = rng.uniform(60, 220, cell.max() + 1), rng.uniform(-25, 25, (cell.max() + 1, 3))
+    out = tone[cell][..., None] + tint[cell] - np.minimum(far, 8)[..., None] * rng.uniform(0, 8)
+    out = out + rng.standard_normal((h, w, 1)) * rng.uniform(0, 10)
+    return to_u8(cv2.GaussianBlur(out, (0, 0), rng.uniform(0.3, 1)))
+
+
+def grass(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Thousands of short strokes that lean one way."""
+    h, w = image.shape[:2]
+    out = np.full_like(image, rng.uniform(20, 80, 3))
+    hue = np.array([rng.uniform(40, 140), rng.uniform(90, 200), rng.uniform(20, 80)])
+    for _ in range(int(h * w / rng.uniform(20, 120))):
+        x, y = rng.integers(0, w), rng.integers(0, h)
+        colour = np.clip(hue * rng.uniform(0.4, 1.4) + rng.normal(0, 10, 3), 0, 255).tolist()
+        cv2.line(
+            out, (int(x), int(y)), (int(x + rng.normal(0, 5)), int(y - rng.uniform(4, 24))), colour, 1, cv2.LINE_AA
+        )
+    return out
+
+
+DRAWN: dict[str, Maker] = {
+    f.__name__: f
+    for f in (stars, rendered, particles, halftone, pixel_art, line_art, hatched, cloth, palette, gravel, grass)
+}
+
+
+def drawn(image: np.ndarray, rng: np.random.Generator, kind: str) -> np.ndarray:
+    """A picture of `DRAWN`; half of them as JPEG, a sixth resized first, as pictures on the web are."""
+    out = DRAWN[kind](image, rng)
+    if rng.random() < 1 / 6:
+        out = resized(out, rng)
+    return jpeg(out, rng, int(rng.integers(60, 98))) if rng.random() < 0.5 else out

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import train as detector_training
-from data import MAKERS, gaussian, jpeg
+from data import DRAWN, MAKERS, drawn, gaussian, jpeg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "purifier"))
 from attacks import attack_sets, centre, load_rgb, photos
@@ -55,6 +55,7 @@ def main() -> None:
     benign = {"clean 224": small, "clean native": native, "gaussian sigma 6, 224": [gaussian(x, rng, 6) for x in small]}
     benign |= {f"jpeg q{q}, 224": [jpeg(x, rng, q) for x in small] for q in (50, 75, 90)}
     benign |= {f"{k}, 224": [make(x, rng) for x in small] for k, make in MAKERS.items() if k != "clean"}
+    benign |= {f"{k}, 224": [drawn(x, rng, k) for x in small] for k in DRAWN}
     rows = {}
     for name, images in benign.items():
         z = score(images)

@@ -26,7 +26,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "purifier"))
 from attacks import centre, load_rgb, photos
-from data import FILTERS, MAKERS, jpeg, to_u8
+from data import DRAWN, FILTERS, MAKERS, drawn, jpeg, to_u8
 
 from ondevice_guard import _core
 from ondevice_guard.detectors.adversarial import AdversarialDetector
@@ -52,15 +52,21 @@ def photo_crop(images: list[np.ndarray], rng: np.random.Generator, size: int) ->
 def positive(
     images: list[np.ndarray], pool: list[dict[str, np.ndarray]], rng: np.random.Generator, size: int
 ) -> np.ndarray:
-    """An attacked window."""
+    """An attacked window; of one in five a half, give or take, is left alone."""
     s = pool[rng.integers(len(pool))]
     i = rng.integers(len(s["adv"]))
     n = s["adv"].shape[1]
     size = min(size, n)
     y, x = rng.integers(0, n - size + 1, 2)
     adv, clean = (s[k][i, y : y + size, x : x + size] for k in ("adv", "clean"))
+    spared = np.zeros((size, size, 1), bool)
+    if rng.random() < 0.2:
+        edge = int(size * rng.uniform(0.35, 0.6))
+        spared[:edge] = True
+        spared = spared if rng.random() < 0.5 else spared[::-1]
+        spared = spared if rng.random() < 0.5 else spared.transpose(1, 0, 2)
     if rng.random() < 0.4:
-        out = adv
+        out = np.where(spared, clean, adv)
     else:
         delta = adv.astype(np.float32) - clean
         if rng.random() < 0.5:
@@ -70,10 +76,11 @@ def positive(
         if rng.random() < 0.4:
             delta = delta * rng.uniform(0.7, 1.4)
         base = photo_crop(images, rng, size)
-        if rng.random() < 0.25:
-            base = list(MAKERS.values())[rng.integers(len(MAKERS))](base, rng)
+        if (chance := rng.random()) < 0.4:
+            kind = str(rng.choice(list(MAKERS if chance < 0.25 else DRAWN)))
+            base = MAKERS[kind](base, rng) if kind in MAKERS else drawn(base, rng, kind)
             base = cv2.resize(base, (size, size)) if base.shape[:2] != (size, size) else base
-        out = to_u8(base + delta)
+        out = to_u8(base + np.where(spared, 0, delta))
     return jpeg(out, rng, int(rng.integers(85, 99))) if rng.random() < 0.12 else np.ascontiguousarray(out)
 
 
@@ -106,15 +113,18 @@ def make(data: Path, cache: Path, windows: int, seed: int) -> tuple[np.ndarray, 
     pool = []
     for f in sorted((cache / "pool").glob("*.npz")):
         z = np.load(f)
-        keep = z["radius"] <= 16  # patch attacks (three times the radius) fill only a part of their crop
+        keep = z["facts"][:, 1] <= 16  # patch attacks (three times the radius) fill only a part of their crop
         pool.append({"clean": z["clean"][keep], "adv": z["adv"][keep]})
     pool = [s for s in pool if len(s["adv"])]
-    names = list(MAKERS)
+    names, structures = list(MAKERS), list(DRAWN)
     xs, ys, kinds = [], [], []
     for _ in range(windows):
         size = int(np.exp(rng.uniform(np.log(68), np.log(360))))
         if rng.random() < 0.4:
             image, y, kind = positive(images, pool, rng, size), 1, "attack"
+        elif rng.random() < 0.3:
+            kind = structures[rng.integers(len(structures))]
+            image, y = drawn(photo_crop(images, rng, size), rng, kind), 0
         else:
             kind = "clean" if rng.random() < 0.3 else names[rng.integers(len(names))]
             image, y = MAKERS[kind](photo_crop(images, rng, size), rng), 0
@@ -152,17 +162,21 @@ def fit(x: np.ndarray, y: np.ndarray, seed: int, steps: int = 5000) -> Net:
     return net.eval()
 
 
-ORDINARY = ("clean", "jpeg", "resized", "sharpened", "toned", "screenshot", "sensor")
+ORDINARY = ("jpeg", "resized", "sharpened", "toned", "screenshot", "sensor")
+NOISY = ("gaussian", "film", "noisy_then")
 
 
 def benign(data: Path, seed: int) -> list[np.ndarray]:
-    """Ordinary pictures of the `choose` part: as they are, and what cameras, editors and web sites make of them."""
+    """Ordinary pictures of the `choose` part: as they are, what cameras, editors and web sites make of them, and as many
+    noisy ones and fine structures as one in twelve each."""
     rng = np.random.default_rng(seed)
     out = []
-    for file in photos(data, "choose"):
+    for i, file in enumerate(photos(data, "choose")):
         photo = load_rgb(file)
-        some = rng.choice(ORDINARY[1:], 3, replace=False)
+        some = [*rng.choice(ORDINARY, 3, replace=False), *([rng.choice(NOISY)] if i % 2 else [])]
         out += [photo, centre(photo), *(MAKERS[k](photo if rng.random() < 0.5 else centre(photo), rng) for k in some)]
+        if i % 2 == 0:
+            out.append(drawn(photo, rng, str(rng.choice(list(DRAWN)))))
     return out
 
 
