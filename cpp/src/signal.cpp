@@ -26,8 +26,10 @@ constexpr int64_t kMinCount = 256;          // pixels per part of the picture
 constexpr double kLowest = 1.0 / 12;        // frequencies below belong to the picture's content
 constexpr double kSpread = 1.83;            // evidence 1 of the spread: log_ratio * sqrt(min(z, kEnoughZ))
 constexpr double kShift = 7;                // evidence 1 of the shift, in standard errors
-constexpr int kSigned = 0;                  // `distance` of the signed residual
-constexpr int kLinear = -1;                 // and of the linear one, which sees clusters that hide each other, too
+constexpr double kOwn = 0.6;  // of cross by its share: 244 of 252 attacks are found at 0 as at 0.7, and of 40
+                              // simulated sensors 35 at 0, 8 at 0.6
+constexpr int kSigned = 0;    // `distance` of the signed residual
+constexpr int kLinear = -1;   // and of the linear one, which sees clusters that hide each other, too
 
 /// Luma of the whole picture, every row with two replicated samples on each side.
 struct Luma {
@@ -334,9 +336,13 @@ Standing standing_of(const Table& t, const Counts& rows, const Counts& columns, 
                 const double m11 = s11 * v.per_in * h.per_in, m10 = (v.sum - s11) * v.per_in * h.per_out;
                 const double m01 = (h.sum - s11) * v.per_out * h.per_in;
                 const double m00 = (total - v.sum - h.sum + s11) * v.per_out * h.per_out;
+                const double cross = m11 - m10 - m01 + m00, least = kOwn * std::abs(cross), sign = cross > 0 ? 1 : -1;
+                const double by_rows = (v.sum * v.per_in - (total - v.sum) * v.per_out) * sign;
+                const double by_columns = (h.sum * h.per_in - (total - h.sum) * h.per_out) * sign;
+                if (by_rows < least * h.in || by_columns < least * v.in) continue;
                 Standing now;
                 if (distance <= kSigned) {
-                    now.shift = m11 - m10 - m01 + m00;
+                    now.shift = cross;
                     now.shift_z = now.shift / (scale * v.error * h.error);
                 } else {
                     // The ratio is the same for both complements, and as large where one part is smoother than the

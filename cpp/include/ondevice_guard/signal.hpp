@@ -22,7 +22,15 @@
 //     shift = m11 - m10 - m01 + m00      shift_z = shift / (sigma sqrt(1/n11 + 1/n10 + 1/n01 + 1/n00))
 //
 // grows with the payload's mean contrast times the root of the number of sampled pixels: 11 to 230 standard errors at a
-// tenth of full opacity. Of all grids tried the one with the largest
+// tenth of full opacity. Sampled pixels raise (or lower) the rows and columns they lie in by themselves, too. With c the share of
+// columns, r of rows that are sampled, a grid counts only if
+//
+//     (mean of the sampled rows - mean of the others) >= 0.6 c |cross'|     and     (columns) >= 0.6 r |cross'|
+//
+// in the direction of cross' = m11 - m10 - m01 + m00, of e as of the signed residual. Patterns of a chessboard's kind, which a
+// sensor's colour filters, ordered dither and weaves leave, alternate along rows and columns at once and along neither alone.
+//
+// Of all grids tried the one with the largest
 //
 //     evidence = max(log_ratio sqrt(min(z, 60)) / 1.83, |shift_z| / 7)
 //
