@@ -429,10 +429,10 @@ def test_any_shape_is_accepted_and_flat_pictures_are_clean(detector, shape):
 
 
 def test_letters_as_large_as_a_tile_are_found_in_a_large_picture(detector):
-    from ondevice_guard.detectors.typographic import MAX_PIXELS
+    from ondevice_guard.detectors.typographic import WHOLE_PIXELS
 
     big = write(scenery(1804, 2410), ORDER, (300, 400), 120, (255, 255, 255))
-    assert big.shape[0] * big.shape[1] > MAX_PIXELS
+    assert big.shape[0] * big.shape[1] > WHOLE_PIXELS
     found = look(detector, big)["overlay_text"]
     assert found.score > 0.5
     centres = np.array(found.regions).mean(1)

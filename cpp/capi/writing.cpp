@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* kTraits[] = {"text",       "overlay",       "core",         "direction", "fill",  "log_aspect",
                                    "log_height", "share_of_side", "log_contrast", "along",     "across"};
-constexpr int64_t kMaxPixels = 4'000'000;
+constexpr int64_t kWholePixels = 2'100'000, kMaxPixels = 4'000'000;
 constexpr float kFineHeight = 64.0F, kFineCore = 0.75F;
 constexpr int64_t kFineLines = 1024;
 constexpr int64_t kTargets[] = {224, 256, 299, 336, 384, 448, 512};
@@ -43,11 +43,11 @@ bool same(const ImageView& a, const ImageView& b) {
            (a.data == b.data || std::memcmp(a.data, b.data, static_cast<size_t>(3 * a.height * a.width)) == 0);
 }
 
-/// A view at no more than kMaxPixels.
+/// A view at no more than kWholePixels.
 View reduced(const View& v, const Context& run) {
     const int64_t h = v.pixels.height, w = v.pixels.width;
-    if (h * w <= kMaxPixels) return v;
-    const double ratio = std::sqrt(static_cast<double>(h * w) / kMaxPixels);
+    if (h * w <= kWholePixels) return v;
+    const double ratio = std::sqrt(static_cast<double>(h * w) / kWholePixels);
     const auto edge = [&](int64_t n) {
         return std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(n) / ratio));
     };
@@ -400,7 +400,7 @@ void Typographic::look(const Views& views, const Context& run, std::vector<Findi
     const SamplingGrid grid = views.opacity.data ? sampling_grid(original.pixels, run) : views.grid;
     std::vector<View> large, looked;
     for (const View& v : distinct) {
-        if (v.pixels.height * v.pixels.width > kMaxPixels) large.push_back(v);
+        if (v.pixels.height * v.pixels.width > kWholePixels) large.push_back(v);
         looked.push_back(reduced(v, run));
     }
     std::vector<Lines> seen = lines(looked, false, run);
