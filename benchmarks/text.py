@@ -5,8 +5,8 @@
 Rows: the held-out sources of training/text/data.py and the hand-written look-alikes of training/text/lookalikes.py.
 Every system's threshold is set to flag 1 % of the ordinary benign rows; a rule list that flags more than that at any
 setting is reported at its own rate. Then: the share of attacks still detected when disguised, the cost for 100 and
-1,000 tokens (`--speed-only`), and the WordPiece tokenizer against the reference on 100,000 strings and the normaliser's
-offsets on a million (`--unicode-only`).
+1,000 tokens (`--speed-only`), a hundred hand-written answers (`--answers-only`), and the WordPiece tokenizer against
+the reference on 100,000 strings and the normaliser's offsets on a million (`--unicode-only`).
 
 Peers: securevector-guardian-model 1.4.0 and agentbastion 0.14.0 (both offline); a keyword list of our own; a stop list
 in the manner of LLM Guard's BanSubstrings (word match, case-insensitive) with the phrases its documentation names.
@@ -31,9 +31,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training" / "text"))
 
+import answers as handwritten
 import data as texts
 
 from ondevice_guard import _core, runtime
+from ondevice_guard.detectors.response import ResponseDetector
 from ondevice_guard.detectors.text import TextDetector
 
 Score = Callable[[str], tuple[float, float, float]]
@@ -149,6 +151,31 @@ def buried(detector: TextDetector, rows: list[texts.Row], count: int = 300, seed
         "still_detected_in_longer_half": round(statistics.fmean(hit for words, hit in hits if words >= middle), 4),
         "passages_flagged_without": round(statistics.fmean(score(h) >= point for h in hosts), 4),
     }
+
+
+def answers() -> dict[str, object]:
+    """The hundred answers of `benchmarks/answers.py` at the recorded 1 % points: what is found, and what is flagged wrongly.
+
+    By the model of answers, and by the prompt models' `harmful` on the same texts.
+    """
+    reader, prompts = ResponseDetector(), TextDetector()
+    at = reader.operating_points(0.01)["harmful_response"]
+    at_prompt = prompts.operating_points(0.01)["harmful"]
+    scores: dict[str, Callable[[str], bool]] = {
+        "response_linear": lambda t: reader(t)[0].score >= at,
+        "prompt_models": lambda t: next(f.score for f in prompts(t) if f.kind == "harmful") >= at_prompt,
+    }
+    groups = {
+        "harmful_found": handwritten.HARMFUL,
+        "harmless_flagged": handwritten.CALM,
+        "refusals_flagged": handwritten.REFUSALS,
+        "cautions_flagged": handwritten.CAUTIONS,
+    }
+    result: dict[str, object] = {
+        name: {key: round(statistics.fmean(flags(t) for t in group), 4) for key, group in groups.items()}
+        for name, flags in scores.items()
+    }
+    return {**result, "answers": {key: len(group) for key, group in groups.items()}}
 
 
 def tokenizer_differences(count: int, data: str | None, seed: int = 1) -> dict[str, int]:
@@ -313,8 +340,15 @@ def main() -> None:
         "--unicode-only", action="store_true", help="only tokenizer and normaliser; update the results file"
     )
     arg.add_argument("--speed-only", action="store_true", help="measure the milliseconds and update the results file")
+    arg.add_argument("--answers-only", action="store_true", help="only the answers by hand; update the results file")
     args = arg.parse_args()
     out = Path(args.out)
+    if args.answers_only:
+        result = json.loads(out.read_text())
+        result["answers_by_hand"] = answers()
+        out.write_text(json.dumps(result, indent=1) + "\n")
+        print(json.dumps(result["answers_by_hand"], indent=1))
+        return
     if args.speed_only:
         result = json.loads(out.read_text())
         result["milliseconds"] = {**speed(), "machine": machine()}
@@ -338,7 +372,14 @@ def main() -> None:
         "models": {m.name: m.bytes for m in runtime.models()},
         **{
             k: previous[k]
-            for k in ("disguised_still_detected", "orders_in_long_texts", "tokenizer", "normaliser", "milliseconds")
+            for k in (
+                "disguised_still_detected",
+                "orders_in_long_texts",
+                "answers_by_hand",
+                "tokenizer",
+                "normaliser",
+                "milliseconds",
+            )
             if k in previous
         },
     }
@@ -380,6 +421,8 @@ def main() -> None:
     print(result["disguised_still_detected"], flush=True)
     result["orders_in_long_texts"] = buried(detector, rows)
     print(result["orders_in_long_texts"], flush=True)
+    result["answers_by_hand"] = answers()
+    print(result["answers_by_hand"], flush=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -44,7 +44,8 @@ constexpr KindFacts kFacts[] = {
 static_assert(sizeof kFacts / sizeof *kFacts == kKinds, "one line for each og_kind");
 
 constexpr const char* kActions[] = {"ignore", "flag", "sanitize", "block"};
-constexpr const char* kDetectors[] = {"structural", "adversarial", "typographic", "content", "text"};
+/// `response` reads answers; a policy file may name it, and nothing here asks for it.
+constexpr const char* kDetectors[] = {"structural", "adversarial", "typographic", "content", "text", "response"};
 constexpr const char* kPresets[] = {"fast", "balanced", "strong", "randomized"};
 constexpr const char* kFormats[] = {"png", "jpeg", "webp", "gif",
                                     "bmp", "tiff", "avif"};  // bit i + 1 of og_limits.formats

@@ -589,13 +589,14 @@ class _Suite:
         """Return everything that is loaded, loading it on the first call."""
         with self._lock:
             if self._loaded is None:
-                made = [build(name, self._models_dir, self._threads) for name in self._policy.detectors]
-                pictures = tuple(d for name, d in zip(self._policy.detectors, made, strict=True) if name != "text")
-                texts = tuple(d for name, d in zip(self._policy.detectors, made, strict=True) if name == "text")
+                made = [(name, build(name, self._models_dir, self._threads)) for name in self._policy.detectors]
+                pictures = tuple(d for name, d in made if name not in ("text", "response"))
+                texts = tuple(d for name, d in made if name == "text")
+                answers = tuple(d for name, d in made if name == "response")
                 self._loaded = _Loaded(
                     (*pictures, *self._extra),
                     (*texts, *self._extra_text),
-                    self._extra_responses,
+                    (*answers, *self._extra_responses),
                     self._policy.fpr,
                     self._policy.rates,
                 )

@@ -24,7 +24,7 @@ from .types import KINDS, Decision, Finding, Limits, Plan
 ACTIONS = ("ignore", "flag", "sanitize", "block")
 FILL_METHODS = ("inpaint", "blur", "box")
 PURIFY_PRESETS = ("fast", "balanced", "strong", "randomized")
-DETECTORS = ("structural", "adversarial", "typographic", "content", "text")
+DETECTORS = ("structural", "adversarial", "typographic", "content", "text", "response")
 
 #: Where no model recorded an operating point. Structural scores are built so that 0.5 separates what their module
 #: measured on hostile files from what it measured on ordinary ones (benchmarks/results/scaling.json for `scaling`).
@@ -69,6 +69,7 @@ _BALANCED: Mapping[str, str] = MappingProxyType(
         "unrequested_action": "flag",
     }
 )
+_RATES: Mapping[str, float] = MappingProxyType({"harmful_response": 0.002})
 _PERMISSIVE = MappingProxyType(
     {**_BALANCED, "type_mismatch": "ignore", "qr_code": "ignore", "overlay_text": "ignore", "obfuscation": "ignore"}
 )
@@ -112,8 +113,8 @@ class Policy:
     Attributes:
         name: Shown in the verdict.
         fpr: False-positive rate on benign input at which model thresholds are taken (0.002, 0.01 or 0.03).
-        rates: kind → another such rate, where one kind's false alarms cost less than others': a wrong `adversarial` finding
-            costs a picture its finest detail and refuses nothing.
+        rates: kind → another such rate, where one kind's false alarms cost less or more than others'. A wrong
+            `harmful_response` takes a whole answer away, and a long answer is looked at many times: it is taken at 0.002.
         thresholds: kind → score in [0, 1]; only the kinds the user wants to set himself.
         actions: kind → one of `ACTIONS`, for every kind.
         limits: What the decoder accepts.
@@ -136,7 +137,7 @@ class Policy:
 
     name: str = "balanced"
     fpr: float = 0.01
-    rates: Mapping[str, float] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=lambda: _RATES)
     thresholds: Mapping[str, float] = field(default_factory=dict)
     actions: Mapping[str, str] = field(default_factory=lambda: _BALANCED)
     limits: Limits = field(default_factory=Limits)

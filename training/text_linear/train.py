@@ -29,19 +29,19 @@ BITS = 18  # 2^18 x 3 int8 = 768 KiB; 17 bits cost one point of AUROC in the fir
 WORDS = 256  # one window
 
 
-def matrix(rows: list[texts.Row]) -> sp.csr_matrix:
-    """Return rows x 2^BITS float32: counts of hashed features over the first window, divided by sqrt(their number)."""
+def matrix(rows: list[texts.Row], bits: int = BITS) -> sp.csr_matrix:
+    """Return rows x 2^bits float32: counts of hashed features over the first window, divided by sqrt(their number)."""
     indptr, indices, values = [0], [], []
     for row in rows:
         text = _core.text.normalize(row["text"][:6000]).text
         cut = " ".join(text.split(" ")[: WORDS * 2])[:1600]
-        f = _core.text.features(cut, BITS)
+        f = _core.text.features(cut, bits)
         ids, counts = np.unique(f, return_counts=True)
         indices.append(ids.astype(np.int32))
         values.append((counts / np.sqrt(max(1, len(f)))).astype(np.float32))
         indptr.append(indptr[-1] + len(ids))
     return sp.csr_matrix(
-        (np.concatenate(values), np.concatenate(indices), np.array(indptr)), shape=(len(rows), 1 << BITS)
+        (np.concatenate(values), np.concatenate(indices), np.array(indptr)), shape=(len(rows), 1 << bits)
     )
 
 
@@ -71,10 +71,10 @@ def quantize(w: np.ndarray) -> tuple[np.ndarray, np.float32]:
     return np.clip(np.rint(w / scale), -127, 127).astype(np.int8), scale
 
 
-def pack(table: np.ndarray, bias: list[float], scale: list[float], handicap: np.ndarray) -> bytes:
+def pack(table: np.ndarray, bias: list[float], scale: list[float], handicap: np.ndarray, bits: int = BITS) -> bytes:
     """The OGL2 file; `handicap` is 2 x classes, of one sentence and of two."""
     head = (
-        b"OGL2" + struct.pack("<II", BITS, len(texts.LABELS)) + struct.pack("<3f", *bias) + struct.pack("<3f", *scale)
+        b"OGL2" + struct.pack("<II", bits, len(texts.LABELS)) + struct.pack("<3f", *bias) + struct.pack("<3f", *scale)
     )
     return head + handicap.astype("<f4").tobytes() + table.tobytes()
 

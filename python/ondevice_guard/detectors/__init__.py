@@ -13,6 +13,7 @@ _BUILTIN = {
     "typographic": ("typographic", "TypographicDetector"),
     "content": ("content", "ContentDetector"),
     "text": ("text", "TextDetector"),
+    "response": ("response", "ResponseDetector"),
 }
 
 

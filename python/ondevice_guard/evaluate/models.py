@@ -237,13 +237,19 @@ Score = Callable[[str], float]
 
 
 def toxicity(guard: Guard) -> Score:
-    """Our own classifier: the guard's highest score for a harmful answer or a harmful text."""
+    """Our own classifier: the guard's score for a harmful answer, or where it has no model of answers, for a harmful text.
+
+    Prompt models do not tell help from refusal: on real answers to risky questions their AUROC is that of a coin.
+    """
 
     def score(text: str) -> float:
         if not text.strip():
             return 0.0
-        found = [*guard.response_findings(text)[0], *guard.check(None, text).findings]
-        return max((f.score for f in found if f.kind in ("harmful_response", "harmful")), default=0.0)
+        if "harmful_response" in guard.response_kinds:
+            found, kind = guard.response_findings(text)[0], "harmful_response"
+        else:
+            found, kind = guard.check(None, text).findings, "harmful"
+        return max((f.score for f in found if f.kind == kind), default=0.0)
 
     return score
 
