@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ondevice_guard import _core, errors
+from ondevice_guard import Guard, Policy, _core, errors, purification
 from ondevice_guard.purification import PRESET_NAMES, PRESETS, purify
 
 GOLDEN = Path(__file__).parent / "golden" / "purify.json"
@@ -490,6 +491,160 @@ def test_randomized_is_a_function_of_the_seed() -> None:
     results = {purify(image, "randomized", seed=s).tobytes() for s in range(6)}
     assert len(results) == 6
     assert purify(image, "randomized", seed=2).tobytes() in results
+
+
+# ------------------------------------------------------------------------------------------------- learned purifier
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (7, 3), (16, 16), (33, 47), (96, 31)])
+def test_blocks_hold_the_mirrored_picture_and_its_level(backend: str, shape: tuple[int, int], channels: int) -> None:
+    image = picture(*shape, channels)
+    colours = np.repeat(image[..., None], 3, 2) if channels == 1 else image[..., :3]
+    wide = np.pad(colours, ((0, -shape[0] % 16), (0, -shape[1] % 16), (0, 0)), "symmetric")
+    for level, byte in ((0.0, 0), (0.1, 0), (0.125, 1), (5.6, 22), (63.75, 255), (1e9, 255)):
+        expected = np.concatenate([wide, np.full((*wide.shape[:2], 1), byte, np.uint8)], 2)
+        h, w = wide.shape[0] // 2, wide.shape[1] // 2
+        expected = expected.reshape(h, 2, w, 2, 4).transpose(0, 2, 1, 3, 4).reshape(1, h, w, 16)
+        for threads in (1, 3):
+            np.testing.assert_array_equal(P.blocks(image, level, threads=threads), expected)
+    with pytest.raises(errors.UnsupportedInput, match="level"):
+        P.blocks(image, float("nan"))
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (7, 3), (16, 16), (33, 47), (96, 301)])
+def test_residuals_are_subtracted(backend: str, shape: tuple[int, int], channels: int) -> None:
+    image = picture(*shape, channels)
+    h, w = ((n + 15) // 16 * 8 for n in shape)
+    residual = np.random.default_rng(1).integers(0, 256, (h, w, 16), np.uint8)
+    wide = residual.reshape(h, w, 2, 2, 4).transpose(0, 2, 1, 3, 4).reshape(2 * h, 2 * w, 4)
+    less = wide[: shape[0], : shape[1], :3].astype(int) - 128
+    colours = np.repeat(image[..., None], 3, 2) if channels == 1 else image[..., :3]
+    expected = np.clip(colours - less, 0, 255)
+    if channels == 1:
+        expected = (expected.sum(2) + 1) // 3
+    elif channels == 4:
+        expected = np.concatenate([expected, image[..., 3:]], 2)
+    np.testing.assert_array_equal(P.subtract(image, residual), expected)
+    big = np.zeros((h, w + 5, 16), np.uint8)
+    big[:, 5:] = residual
+    assert P.subtract(image, big[:, 5:], out=image, threads=2) is image
+    np.testing.assert_array_equal(image, expected)
+    for wrong in (residual[:-1], residual[:, :-1], residual[..., :8], residual[:, ::-1], residual[0]):
+        with pytest.raises(errors.UnsupportedInput, match="residual"):
+            P.subtract(picture(16 * shape[0], 16 * shape[1]), wrong)
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 300_000))
+def test_tiles_cover_a_picture_once_and_stay_small(height: int, width: int, most: int) -> None:
+    tiles = P.tiles(height, width, most)
+    rows = sorted({(t, b) for (t, b, _, _), _ in tiles})
+    columns = sorted({(le, r) for (_, _, le, r), _ in tiles})
+    assert len(tiles) == len(rows) * len(columns)
+    for parts, side in ((rows, height), (columns, width)):
+        assert [a for a, _ in parts] == [0, *(b for _, b in parts[:-1])]
+        assert parts[-1][1] == side
+        assert all(a % 16 == 0 for a, _ in parts)
+    for (top, bottom, left, right), halo in tiles:
+        assert (bottom - top) * (right - left) <= max(most, 256) * 1.5 + 16 * (bottom - top + right - left)
+        assert halo == (max(0, top - 112), min(height, bottom + 112), max(0, left - 112), min(width, right + 112))
+
+
+def noisy_picture(height: int, width: int) -> np.ndarray:
+    clean = smooth(height, width)
+    return np.clip(clean + np.random.default_rng(9).normal(0, 9, clean.shape), 0, 255).astype(np.uint8)
+
+
+def test_learned_takes_noise_away_and_less_from_a_clean_picture() -> None:
+    photo = np.asarray(Image.open(Path(__file__).parents[1] / "examples/photos/astronaut.jpg").convert("RGB"))
+    clean = photo[:300, :300].astype(int)
+    image = np.clip(clean + np.random.default_rng(9).normal(0, 15, clean.shape), 0, 255).astype(np.uint8)
+    result = purify(image, steps=["learned"])
+    assert ((result - clean) ** 2).mean() < 0.6 * ((image - clean) ** 2).mean()
+    untouched = purify(clean.astype(np.uint8), steps=["learned"])
+    assert np.abs(untouched - clean).mean() < 0.5 * np.abs(result.astype(int) - image).mean()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (5, 7, 3), (33, 41), (20, 30, 4), (16, 16, 3), (129, 64, 3)])
+def test_learned_takes_every_shape(shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
+    frozen = image.copy()
+    frozen.setflags(write=False)
+    result = purify(frozen, steps=["learned"], threads=1)
+    assert result.shape == shape
+    assert result.dtype == np.uint8
+    if image.ndim == 3:
+        np.testing.assert_array_equal(result[:, :, 3:], image[:, :, 3:])
+    np.testing.assert_array_equal(purify(image[::-1][::-1], steps=["learned"], threads=2), result)
+    assert purify(image, steps=["learned"], out=image) is image
+    np.testing.assert_array_equal(image, result)
+
+
+def test_learned_tiles_have_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = noisy_picture(331, 290)
+    whole = purify(image, steps=["learned"])
+    for most in (64 * 64, 128 * 128):
+        monkeypatch.setattr(purification, "_TILE", most)
+        assert len(P.tiles(331, 290, most)) > 4
+        np.testing.assert_array_equal(purify(image, steps=["learned"]), whole)
+        again = image.copy()
+        assert purify(again, steps=["learned"], out=again) is again
+        np.testing.assert_array_equal(again, whole)
+
+
+def test_learned_gain_and_out_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = noisy_picture(40, 50)
+    assert not np.array_equal(purify(image, steps=[("learned", {"gain": 2.0})]), purify(image, steps=["learned"]))
+    for gain in (0.1, 5.0, float("nan"), "1"):
+        with pytest.raises(errors.UnsupportedInput, match="gain"):
+            purify(image, steps=[("learned", {"gain": gain})])
+    for most in (256, 1 << 21):
+        monkeypatch.setattr(purification, "_TILE", most)
+        with pytest.raises(errors.UnsupportedInput, match="out"):
+            purify(image, steps=["learned"], out=np.zeros((40, 50), np.uint8))
+
+
+def test_accelerators_never_see_the_learned_step() -> None:
+    class Refusing:
+        def run(self, images: object, steps: object) -> None:
+            raise AssertionError("asked to run a network")
+
+    image = noisy_picture(40, 50)
+    expected = purify(image, steps=["learned"])
+    np.testing.assert_array_equal(purify(image, steps=["learned"], accelerator=Refusing()), expected)
+    (many,) = purification.purify_many([image], steps=["learned"], accelerator=Refusing())
+    np.testing.assert_array_equal(many, expected)
+
+
+def test_only_strong_takes_the_network() -> None:
+    assert {p for p in PRESET_NAMES if purification.network_of(p) is not None} == {"strong"}
+    image = noisy_picture(64, 64)
+    assert "learned" in [name for name, *_ in PRESETS["strong"].noisy]
+    expected = purify(image, steps=PRESETS["strong"].noisy)
+    np.testing.assert_array_equal(purify(image, "strong", strength="full"), expected)
+    assert not np.array_equal(purify(image, "balanced", strength="full"), expected)
+
+
+def test_an_altered_network_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "purifier_v1"
+    shutil.copytree(Path(__file__).parents[1] / "models" / "purifier_v1", folder)
+    image = noisy_picture(40, 50)
+    np.testing.assert_array_equal(purify(image, "strong", models=tmp_path), purify(image, "strong"))
+    raw = bytearray((folder / "model.onnx").read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(raw)
+    other = tmp_path / "moved"
+    other.mkdir()
+    folder.rename(other / "purifier_v1")  # a loaded model is kept by its folder
+    with pytest.raises(errors.ModelError, match="sha256"):
+        purify(image, "strong", strength="full", models=other)
+    policy = Policy(detectors=("adversarial",), purify="strong")
+    shutil.copytree(Path(__file__).parents[1] / "models" / "adversarial_v1", other / "adversarial_v1")
+    with pytest.raises(errors.ModelError, match="sha256"):
+        Guard(policy, models=other).warm_up()
+    assert "purifier_v1" in Guard(policy).check(image).models
+    assert "purifier_v1" not in Guard(policy.replace(purify="balanced")).check(image).models
 
 
 def test_steps_run_in_order() -> None:

@@ -133,6 +133,50 @@ void register_purify(py::module_& m) {
         py::arg("counter"), "64 random bits, a function of (seed, counter).");
 
     sub.def(
+        "tiles",
+        [](int64_t height, int64_t width, int64_t most) {
+            if (height < 1 || width < 1 || most < 1)
+                throw Error(Code::unsupported, "tiles: height, width and most must be positive");
+            py::list out;
+            for (const Tile& t : tiles(height, width, most)) {
+                out.append(py::make_tuple(py::make_tuple(t.top, t.bottom, t.left, t.right),
+                                          py::make_tuple(t.halo_top, t.halo_bottom, t.halo_left, t.halo_right)));
+            }
+            return out;
+        },
+        py::arg("height"), py::arg("width"), py::arg("most") = int64_t{1} << 21,
+        "Tiles of a picture for the learned purifier: ((top, bottom, left, right), the same with its halo) each.");
+
+    sub.def(
+        "blocks",
+        [](const py::object& image, double level, int threads) {
+            const ImageView in = image_of(image, "image");
+            py::array_t<uint8_t> out({int64_t{1}, blocks_along(in.height), blocks_along(in.width), int64_t{16}});
+            uint8_t* to = out.mutable_data();
+            without_gil([&] { blocks(in, level, to, context_of(threads)); });
+            return out;
+        },
+        py::arg("image"), py::arg("level"), kw, py::arg("threads") = 0,
+        "Input of the learned purifier for a picture of this noise level: uint8 1 x H/2 x W/2 x 16, sides mirrored to "
+        "multiples of 16 pixels.");
+
+    sub.def(
+        "subtract",
+        [](const py::object& image, const py::array_t<uint8_t>& residual, const py::object& out, int threads) {
+            const ImageView v = image_of(image, "image");
+            if (residual.ndim() != 3 || residual.shape(0) < (v.height + 1) / 2 ||
+                residual.shape(1) < (v.width + 1) / 2 || residual.shape(2) != 16 || residual.strides(1) != 16 ||
+                residual.strides(2) != 1) {
+                throw Error(Code::unsupported, "residual: expected uint8 H/2 x W/2 x 16 with packed rows");
+            }
+            return filter(image, out, threads, [&](In in, Out to, Ctx context) {
+                subtract(in, residual.data(), residual.strides(0), to, context);
+            });
+        },
+        py::arg("image"), py::arg("residual"), kw, py::arg("out") = none, py::arg("threads") = 0,
+        "The picture less what the learned purifier answers for it: clip(image - (residual - 128)).");
+
+    sub.def(
         "fill",
         [](const py::object& image, const Corners& quads, const std::string& method, const py::object& out,
            int threads) {

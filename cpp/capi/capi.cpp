@@ -431,8 +431,7 @@ og_status og_purify(og_context* context, const og_image* image, const char* pres
     return guarded(context, [&] {
         require(preset != nullptr, "preset: is null");
         const ImageView in = view_of(image);
-        ca::purify(in, target(out, in.height, in.width, in.channels, row_stride), preset, full != 0,
-                   context->guard.seed, context->guard.run);
+        context->guard.purify(in, target(out, in.height, in.width, in.channels, row_stride), preset, full != 0);
         return OG_OK;
     });
 }
@@ -461,6 +460,10 @@ og_status og_filter(og_context* context, const og_image* image, const char* name
             const int bits = Parameters::whole(p.needed("bits"), "bits");
             p.done();
             og::reset_low_bits(in, to, bits, run);
+        } else if (filter == "learned") {
+            const double gain = p.real("gain", 1);
+            p.done();
+            context->guard.purifier().run(in, to, gain, run);
         } else if (filter == "dct") {
             const int quality = whole("quality", 50), subsample = whole("subsample", 1), shifts = whole("shifts", 1);
             p.done();

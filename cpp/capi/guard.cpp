@@ -23,8 +23,50 @@ void copy(const ImageView& in, const MutableImageView& out) {
 
 }  // namespace
 
-void purify(const ImageView& in, const MutableImageView& out, const std::string& preset, bool full, uint64_t seed,
-            const Context& run) {
+void Purifier::run(const ImageView& in, const MutableImageView& out, double gain, const Context& run) const {
+    if (!(gain >= 0.25 && gain <= 4)) throw Error(Code::unsupported, "gain: must be from 0.25 to 4");
+    require_out(out, in.height, in.width, in.channels);
+    const double level = gain * residual::noise_level(in, run);  // this call also validates the picture
+    const std::vector<Tile> parts = tiles(in.height, in.width);
+    const auto part = [](const auto& v, int64_t top, int64_t bottom, int64_t left, int64_t right) {
+        auto cut = v;
+        cut.data = v.row(top) + left * v.pixel_stride;
+        cut.height = bottom - top, cut.width = right - left;
+        return cut;
+    };
+    // Tiles read what their neighbours write, so that several of them need a picture of their own.
+    const bool several = parts.size() > 1;
+    const Pixels own(several ? in.height : 0, in.width, in.channels);
+    const MutableImageView target = several ? own.view : out;
+    std::vector<uint8_t> x;
+    for (const Tile& t : parts) {
+        const ImageView seen = part(in, t.halo_top, t.halo_bottom, t.halo_left, t.halo_right);
+        const std::vector<int64_t> shape = {1, blocks_along(seen.height), blocks_along(seen.width), 16};
+        x.resize(static_cast<size_t>(shape[1] * shape[2] * 16));
+        blocks(seen, level, x.data(), run);
+        const Model::Answer answer = network_.run(OG_UINT8, shape, x.data(), x.size());
+        if (answer.type != OG_UINT8 || answer.shape != shape)
+            throw Error(Code::model, folder_.name() + ": the network's answer does not fit its input");
+        const int64_t row = shape[2] * 16;
+        const uint8_t* first =
+            answer.bytes.data() + (t.top - t.halo_top) / 2 * row + (t.left - t.halo_left) / 2 * int64_t{16};
+        subtract(part(in, t.top, t.bottom, t.left, t.right), first, row, part(target, t.top, t.bottom, t.left, t.right),
+                 run);
+    }
+    if (several) copy(target, out);
+}
+
+const Purifier& Guard::purifier() {
+    if (!runtime_)
+        throw Error(Code::unsupported, "the learned purifier needs a runtime: load the context with one first");
+    if (!purifier_) {
+        const int threads = run.threads == 0 ? default_threads() : run.threads;
+        purifier_ = std::make_unique<Purifier>(models_, *runtime_, threads);
+    }
+    return *purifier_;
+}
+
+void Guard::purify(const ImageView& in, const MutableImageView& out, const std::string& preset, bool full) {
     const ImageView now = out;
     if (preset == "randomized") {
         const auto draw = [&](uint64_t counter, double low, double high) {
@@ -46,11 +88,17 @@ void purify(const ImageView& in, const MutableImageView& out, const std::string&
     }
     if (preset != "fast" && preset != "balanced" && preset != "strong")
         throw Error(Code::unsupported, "preset: must be fast, balanced, strong or randomized");
+    const Purifier* learned =
+        preset == "strong" ? &purifier() : nullptr;  // asked first: no error depends on the picture
     const bool noisy = full || residual::noise_level(in, run) >= kNoisy;
     if (!noisy) {
         dct_quantise(in, out, preset == "strong" ? 25 : 50, true, preset == "strong" ? 4 : 1, run);
     } else if (preset == "fast") {
         dct_quantise(in, out, 15, true, 1, run);
+    } else if (learned) {
+        learned->run(in, out, 1, run);
+        bilateral(now, out, 3, 35, 75, run);
+        dct_quantise(now, out, 20, true, 4, run);
     } else {
         bilateral(in, out, 3, 100, 75, run);
         dct_quantise(now, out, 15, true, 4, run);
@@ -61,7 +109,10 @@ void Guard::load(const std::string& models, const Runtime* runtime) {
     for (const std::string& name : policy.profiles) require_profile(name);
     if ((policy.detectors & (Policy::typographic | Policy::content | Policy::text)) && !runtime)
         throw Error(Code::unsupported, "runtime: is null, and the policy names detectors that need it");
+    const bool strong = (policy.detectors & Policy::adversarial) && policy.purify == "strong";
+    if (strong && !runtime) throw Error(Code::unsupported, "runtime: is null, and the policy's preset strong needs it");
     const int threads = run.threads == 0 ? default_threads() : run.threads;
+    std::unique_ptr<Purifier> purifier;
     std::unique_ptr<Adversarial> adversarial;
     std::unique_ptr<Content> content;
     std::unique_ptr<Typographic> typographic;
@@ -70,6 +121,10 @@ void Guard::load(const std::string& models, const Runtime* runtime) {
     if (policy.detectors & Policy::content) content = std::make_unique<Content>(models, *runtime, threads);
     if (policy.detectors & Policy::typographic) typographic = std::make_unique<Typographic>(models, *runtime, threads);
     if (policy.detectors & Policy::text) prompt = std::make_unique<Prompt>(models, *runtime, threads);
+    if (strong) purifier = std::make_unique<Purifier>(models, *runtime, threads);
+    purifier_ = std::move(purifier);
+    runtime_ = runtime ? std::make_unique<Runtime>(*runtime) : nullptr;
+    models_ = models;
     adversarial_ = std::move(adversarial);
     content_ = std::move(content);
     typographic_ = std::move(typographic);
@@ -217,7 +272,7 @@ void Guard::sanitize(const Outcome& outcome, const MutableImageView& out) {
     const Plan& plan = outcome.plan;
     copy(original_.pixels, out);
     if (!plan.fill.empty()) fill(now, out, plan.fill, policy.fill);
-    if (plan.purify) purify(now, out, policy.purify, true, seed, run);
+    if (plan.purify) purify(now, out, policy.purify, true);
     if (plan.low_bits > 0) reset_low_bits(now, out, plan.low_bits, run);
 }
 

@@ -18,6 +18,19 @@ struct Input {
     size_t text_bytes = 0;
 };
 
+/// The learned purifier (`_learned` of purification.py): the same bytes.
+class Purifier {
+  public:
+    Purifier(const std::string& models, const Runtime& runtime, int threads)
+        : folder_(models, "purifier"), network_(folder_.network(runtime, threads)) {}
+    /// May run in place. Throws `Code::unsupported` for a gain that is not within 0.25 and 4.
+    void run(const ImageView& in, const MutableImageView& out, double gain, const Context& run) const;
+
+  private:
+    Folder folder_;
+    Model network_;
+};
+
 class Guard {
   public:
     Policy policy = Policy::named("balanced");
@@ -32,6 +45,12 @@ class Guard {
     Outcome judge(const Input& input, std::vector<Finding>& findings, std::array<double, kKinds>& scores);
     /// Writes the safe pixels of the picture that `judge` saw last.
     void sanitize(const Outcome& outcome, const MutableImageView& out);
+    /// Purifies by a preset's name (purification.py); `full`: the strong steps, whatever the picture's noise. May run in
+    /// place. Throws `Code::unsupported` for an unknown preset, and as `purifier` where the preset needs it.
+    void purify(const ImageView& in, const MutableImageView& out, const std::string& preset, bool full);
+    /// Loads it when first asked. Throws `Code::unsupported` before a `load` with a runtime, `Code::model` where it cannot be
+    /// used.
+    const Purifier& purifier();
 
   private:
     /// Makes the views of a picture and appends what every detector says about them; `original_` becomes the first view. Only
@@ -46,13 +65,11 @@ class Guard {
     std::unique_ptr<Content> content_;
     std::unique_ptr<Typographic> typographic_;
     std::unique_ptr<Prompt> prompt_;
+    std::unique_ptr<Purifier> purifier_;
+    std::unique_ptr<Runtime> runtime_;  // of the last load, for what is loaded when first asked
+    std::string models_;
     View original_;  // of the last picture, remade where the plan says so
 };
-
-/// Purifies by a preset's name (purification.py); `full`: the strong steps, whatever the picture's noise. May run in place.
-/// Throws `Code::unsupported` for an unknown preset.
-void purify(const ImageView& in, const MutableImageView& out, const std::string& preset, bool full, uint64_t seed,
-            const Context& run);
 
 }  // namespace capi
 }  // namespace og

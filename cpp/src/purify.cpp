@@ -1,5 +1,7 @@
 #include "ondevice_guard/purify.hpp"
 
+#include <cmath>
+
 #include "door.hpp"
 #include "kernels/kernels.hpp"
 #include "ondevice_guard/backend.hpp"
@@ -57,6 +59,62 @@ void reset_low_bits(const ImageView& in, const MutableImageView& out, int bits, 
     const PurifyKernels& k = *kernels().purify;
     every_row(in, out, context,
               [&](const uint8_t* src, uint8_t* dst, int64_t n) { k.low_bits_row(src, dst, n, bits); });
+}
+
+std::vector<Tile> tiles(int64_t height, int64_t width, int64_t most) {
+    const auto up = [](int64_t n) { return (n + kBlockGrid - 1) / kBlockGrid * kBlockGrid; };
+    const auto parts = [&](int64_t n, int64_t side) {  // of about equal length, whole grid cells but for the last
+        const int64_t count = std::max<int64_t>(1, (n + side - 1) / side);
+        return up((n + count - 1) / count);
+    };
+    const int64_t across = parts(width, std::max<int64_t>(kBlockGrid, 2 * static_cast<int64_t>(std::sqrt(most))));
+    const int64_t down = parts(height, std::max<int64_t>(kBlockGrid, most / std::min(up(width), across)));
+    std::vector<Tile> out;
+    for (int64_t y = 0; y < height; y += down) {
+        for (int64_t x = 0; x < width; x += across) {
+            Tile t{};
+            t.top = y, t.bottom = std::min(height, y + down), t.left = x, t.right = std::min(width, x + across);
+            t.halo_top = std::max<int64_t>(0, y - kBlockHalo), t.halo_bottom = std::min(height, t.bottom + kBlockHalo);
+            t.halo_left = std::max<int64_t>(0, x - kBlockHalo), t.halo_right = std::min(width, t.right + kBlockHalo);
+            out.push_back(t);
+        }
+    }
+    return out;
+}
+
+void blocks(const ImageView& in, double level, uint8_t* out, const Context& context) {
+    require_image(in, "image");
+    if (!(level >= 0)) throw Error(Code::unsupported, "level: must be 0 or more, got " + std::to_string(level));
+    const uint8_t strength = static_cast<uint8_t>(std::floor(std::min(level * kStepsPerLevel, 255.0) + 0.5));
+    const PurifyKernels& k = *kernels().purify;
+    const Packed packed(in);
+    const ImageView& v = packed.view();
+    const int64_t wide = blocks_along(v.width) * 2;
+    parallel_for(context, blocks_along(v.height), grain_rows(v), [&](int64_t begin, int64_t end) {
+        const Scratch scratch(static_cast<size_t>(2 * wide) * sizeof(uint32_t));
+        const auto row = [&](int64_t y) {
+            y %= 2 * v.height;
+            return v.row(y < v.height ? y : 2 * v.height - 1 - y);
+        };
+        for (int64_t y = begin; y < end; ++y)
+            k.blocks_row(row(2 * y), row(2 * y + 1), v.channels, v.width, wide, strength, scratch.as<uint32_t>(),
+                         out + y * wide * 8);
+    });
+}
+
+void subtract(const ImageView& in, const uint8_t* residual, int64_t row_stride, const MutableImageView& out,
+              const Context& context) {
+    require_image(in, "image");
+    require_out(out, in.height, in.width, in.channels);
+    const PurifyKernels& k = *kernels().purify;
+    const Packed packed(in, &out);
+    const ImageView& v = packed.view();
+    parallel_for(context, v.height, grain_rows(v), [&](int64_t begin, int64_t end) {
+        const Scratch scratch(static_cast<size_t>(2 * (v.width + 1)) * sizeof(uint32_t));
+        for (int64_t y = begin; y < end; ++y)
+            k.subtract_row(v.row(y), residual + y / 2 * row_stride + (y & 1) * 8, v.channels, v.width,
+                           scratch.as<uint32_t>(), out.row(y));
+    });
 }
 
 plans::Placement::Placement(int64_t in_height, int64_t in_width, double smallest, uint64_t seed) {

@@ -198,7 +198,9 @@ class Guard:
             pixels = None
         elif pixels is not None:
             with run.stage("sanitize"):
-                pixels = sanitize.apply(pixels, outcome.plan, self.seed, self.threads, self.accelerator)
+                pixels = sanitize.apply(
+                    pixels, outcome.plan, self.seed, self.threads, self.accelerator, self._suite.models_dir
+                )
         return run.decided(outcome, findings, loaded, picture, text, pixels, source)
 
     def _look(self, run: _Run, loaded: _Loaded, picture: Image) -> tuple[Views, list[Finding]]:
@@ -577,7 +579,7 @@ class _Suite:
         extra_responses: tuple[TextDetector, ...],
     ) -> None:
         self._policy = policy
-        self._models_dir = models
+        self.models_dir = models
         self._threads = threads
         self._extra = extra
         self._extra_text = extra_text
@@ -589,17 +591,20 @@ class _Suite:
         """Return everything that is loaded, loading it on the first call."""
         with self._lock:
             if self._loaded is None:
-                made = [(name, build(name, self._models_dir, self._threads)) for name in self._policy.detectors]
+                made = [(name, build(name, self.models_dir, self._threads)) for name in self._policy.detectors]
                 pictures = tuple(d for name, d in made if name not in ("text", "response"))
                 texts = tuple(d for name, d in made if name == "text")
                 answers = tuple(d for name, d in made if name == "response")
-                self._loaded = _Loaded(
+                loaded = _Loaded(
                     (*pictures, *self._extra),
                     (*texts, *self._extra_text),
                     (*answers, *self._extra_responses),
                     self._policy.fpr,
                     self._policy.rates,
                 )
+                if "adversarial" in self._policy.detectors:  # no other finding of ours leads to purification
+                    loaded.models |= sanitize.models_of(self._policy.purify, self.models_dir, self._threads)
+                self._loaded = loaded
             return self._loaded
 
 

@@ -13,18 +13,66 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from . import _core
+import numpy as np
+
+from . import _core, runtime
 from .accelerator import Accelerator
-from .errors import UnsupportedInput
+from .errors import ModelError, UnsupportedInput
 from .types import Pixels
 
 #: A step by name, or with parameters: `"median"`, `("dct", {"quality": 50})`.
 Step = str | tuple[str, Mapping[str, Any]]
 
-#: name → (native filter, does it take a seed). The parameters are the native function's, see `ondevice_guard._core`.
+
+_NETWORK = "purifier"
+#: Pixels of a tile of the learned purifier, before its halo; one of this size takes some 150 MB.
+_TILE = 1 << 21
+
+
+def _learned(
+    image: Pixels, *, gain: float = 1.0, out: Pixels | None = None, threads: int = 0, models: str | Path | None = None
+) -> Pixels:
+    """Run the learned purifier, models/purifier_v1: a small U-Net that is told how noisy the picture is.
+
+    Args:
+        image: uint8 HxW, HxWx3 or HxWx4; grey counts as three equal colours, alpha is copied.
+        gain: Factor on the noise level that is read off the picture, from 0.25 to 4.
+        out: Array of the image's shape that receives the result; may be `image`.
+        threads: 0 = all this process may use. The result does not depend on it.
+        models: As in `purify`.
+    """
+    if not isinstance(gain, (int, float)) or not 0.25 <= gain <= 4:
+        raise UnsupportedInput(f"gain: must be from 0.25 to 4, got {gain!r}")
+    level = gain * _core.residual.noise_level(image, threads=threads)  # this call also validates the picture
+    model = runtime.load(_NETWORK, models, threads or _core.backend.default_threads())
+    tiles = _core.purify.tiles(image.shape[0], image.shape[1], _TILE)
+    # Tiles read what their neighbours write, so that several of them need a picture of their own.
+    target = np.empty(image.shape, np.uint8) if out is None or len(tiles) > 1 else out
+    for (top, bottom, left, right), (above, below, before, after) in tiles:
+        x = _core.purify.blocks(image[above:below, before:after], level, threads=threads)
+        (r,) = model.run({"x": x})
+        if r.shape != x.shape or r.dtype != np.uint8:
+            raise ModelError(f"{model.name}: the network's answer does not fit its input")
+        rows, columns = slice(top, bottom), slice(left, right)
+        _core.purify.subtract(
+            image[rows, columns],
+            r[0, (top - above) // 2 :, (left - before) // 2 :],
+            out=target[rows, columns],
+            threads=threads,
+        )
+    if out is None or target is out:
+        return target
+    if out.shape != target.shape or out.dtype != target.dtype:
+        raise UnsupportedInput(f"out: must be uint8 {target.shape}, got {out.dtype} {out.shape}")
+    out[...] = target
+    return out
+
+
+#: name → (filter, does it take a seed). The parameters are the function's, see `ondevice_guard._core` for the native ones.
 _STEPS: Mapping[str, tuple[Callable[..., Pixels], bool]] = MappingProxyType(
     {
         "median": (_core.purify.median, False),
@@ -38,6 +86,7 @@ _STEPS: Mapping[str, tuple[Callable[..., Pixels], bool]] = MappingProxyType(
         "wavelet": (_core.purify.wavelet_shrink, False),
         "resize_pad": (_core.purify.resize_pad, True),
         "low_bits": (_core.purify.reset_low_bits, False),
+        "learned": (_learned, False),
     }
 )
 
@@ -55,9 +104,11 @@ class Preset:
 
 
 # --- PRESETS: chosen on the `choose` part (108 photographs, victim Lite1, surrogate Lite2), where recovery is the mean
-# over PGD-8, PGD-16 and MI-16. Quality 15 at four grid positions after a bilateral filter is the best of 30 tried: .645
-# with sigma_color 100 and radius 3 (and with radius 4), .626 with 50, .60 at two or eight positions, .62 at quality 20,
-# .57 at 10, .61 after the guided filter, .55 after a median. What they reach on the report part: docs/purification.md.
+# over PGD-8, PGD-16 and MI-16. Quality 15 at four grid positions after a bilateral filter is the best of 30 chains of
+# kernels: .645 with sigma_color 100 and radius 3 (and with radius 4), .626 with 50, .60 at two or eight positions, .62 at
+# quality 20, .57 at 10, .61 after the guided filter, .55 after a median. Behind the network, of 11 tried: .691 as below,
+# .664 with radius 2 and quality 25, .657 with sigma_color 50 and one position at quality 30, .639 with `_CLEANSE`, .642
+# without the bilateral filter, .645 without any filter. On the report part: docs/purification.md.
 _CLEANSE: tuple[Step, ...] = (
     ("bilateral", {"sigma_color": 100.0, "sigma_space": 75.0, "radius": 3}),
     ("dct", {"quality": 15, "shifts": 4}),
@@ -66,7 +117,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "fast": Preset(quiet=(("dct", {"quality": 50}),), noisy=(("dct", {"quality": 15}),)),
         "balanced": Preset(quiet=(("dct", {"quality": 50}),), noisy=_CLEANSE),
-        "strong": Preset(quiet=(("dct", {"quality": 25, "shifts": 4}),), noisy=_CLEANSE),
+        "strong": Preset(
+            quiet=(("dct", {"quality": 25, "shifts": 4}),),
+            noisy=(
+                ("learned", {}),
+                ("bilateral", {"sigma_color": 35.0, "sigma_space": 75.0, "radius": 3}),
+                ("dct", {"quality": 20, "shifts": 4}),
+            ),
+        ),
     }
 )
 # ------------------------------------------------------------------------------------------------------------
@@ -85,6 +143,7 @@ def purify(
     strength: str = "measured",
     threads: int = 0,
     accelerator: Accelerator | None = None,
+    models: str | Path | None = None,
 ) -> Pixels:
     """Return the picture with what an adversarial perturbation needs filtered away.
 
@@ -94,23 +153,28 @@ def purify(
         steps: Filters to run in order instead of a preset: names, or (name, parameters) pairs. Names: `median` (size),
             `bit_depth` (bits), `dct` (quality, subsample, shifts), `dct_shrink` (threshold, shifts), `bilateral`
             (sigma_color, sigma_space, radius), `guided` (radius, eps), `nlm` (h, search), `total_variation`
-            (weight, iterations), `wavelet` (sigma, shifts), `resize_pad` (smallest, seed), `low_bits` (bits).
+            (weight, iterations), `wavelet` (sigma, shifts), `resize_pad` (smallest, seed), `low_bits` (bits), `learned`
+            (gain): a network, for which `strong` has a place when a picture is noisy.
         out: Array of the image's shape that receives the result.
         seed: From 0 to 2^64 - 1: source of the `randomized` preset and of random steps without a seed of their own.
         strength: `"measured"`: a preset has milder steps for a picture whose noise level is below `NOISY`; `"full"`:
             the strong ones, whatever the picture. Without effect on `steps` and `randomized`.
         threads: Native threads; 0 = all this process may use.
         accelerator: Device to run on; the bytes are the same. One picture seldom pays for its way there: `purify_many`.
+            Steps with `learned` among them run on the CPU.
+        models: Directory with model folders, for `learned`; None searches the usual places (see `runtime`).
 
     Returns:
-        uint8, same shape; equal arguments give equal bytes on every machine.
+        uint8, same shape; equal arguments give equal bytes on every machine, but for `learned`: the same bytes for every
+        number of threads, and at most now and then another rounding on another kind of CPU.
 
     Raises:
         UnsupportedInput: an unusable array, unknown preset, step or strength, wrong parameter, or both
             `preset` and `steps`.
+        ModelError: the learned purifier is missing, altered or refused by onnxruntime.
     """
     chain = _resolved(image, preset, steps, seed, strength, threads)
-    if accelerator is not None and (done := accelerator.run([image], chain)) is not None:
+    if accelerator is not None and _native(chain) and (done := accelerator.run([image], chain)) is not None:
         if out is None:
             return done[0]
         if out.shape != done[0].shape or out.dtype != done[0].dtype:
@@ -121,8 +185,9 @@ def purify(
     for position, (name, parameters) in enumerate(chain):
         # Filters may run in place, so every step after the first writes where the first one did.
         target = out if position == 0 else current
+        where = {"models": models} if name == "learned" else {}
         try:
-            current = _STEPS[name][0](current, out=target, threads=threads, **parameters)
+            current = _STEPS[name][0](current, out=target, threads=threads, **where, **parameters)
         except TypeError as error:
             raise UnsupportedInput(f"step {name!r}: {str(error).splitlines()[0]} Got {parameters!r}") from None
     return current
@@ -137,6 +202,7 @@ def purify_many(
     strength: str = "measured",
     threads: int = 0,
     accelerator: Accelerator | None = None,
+    models: str | Path | None = None,
 ) -> list[Pixels]:
     """Purify many pictures, on the accelerator in batches where there is one.
 
@@ -148,6 +214,7 @@ def purify_many(
         strength: See `purify`.
         threads: See `purify`.
         accelerator: Device to run on; None is the CPU.
+        models: See `purify`.
 
     Returns:
         One picture for each, what `purify` returns for it.
@@ -155,6 +222,7 @@ def purify_many(
     Raises:
         UnsupportedInput: as in `purify`.
         BackendError: the device failed and must not be replaced by the CPU.
+        ModelError: as in `purify`.
     """
     chains = [_resolved(image, preset, steps, seed, strength, threads) for image in images]
     results: list[Pixels | None] = [None] * len(chains)
@@ -162,13 +230,14 @@ def purify_many(
         # Pictures that go through the same steps travel together.
         groups: dict[str, list[int]] = {}
         for i, chain in enumerate(chains):
-            groups.setdefault(repr(chain), []).append(i)
+            if _native(chain):
+                groups.setdefault(repr(chain), []).append(i)
         for members in groups.values():
             done = accelerator.run([images[i] for i in members], chains[members[0]])
             for i, pixels in zip(members, done or (), strict=False):
                 results[i] = pixels
     return [
-        made if made is not None else purify(image, steps=chain, threads=threads)
+        made if made is not None else purify(image, steps=chain, threads=threads, models=models)
         for image, chain, made in zip(images, chains, results, strict=True)
     ]
 
@@ -199,6 +268,22 @@ def _resolved(
             parameters.setdefault("seed", _core.purify.random_bits(seed, 1000 + position))
         chain.append((name, parameters))
     return chain
+
+
+def network_of(preset: str, models: str | Path | None = None, threads: int = 1) -> runtime.Model | None:
+    """Return the network that a preset may run, verified, or None for presets of kernels alone.
+
+    Raises:
+        ModelError: it is missing or altered.
+    """
+    steps = (*PRESETS[preset].quiet, *PRESETS[preset].noisy) if preset in PRESETS else ()
+    used = any(step == "learned" or step[0] == "learned" for step in steps)
+    return runtime.load(_NETWORK, models, threads) if used else None
+
+
+def _native(chain: list[tuple[str, dict[str, Any]]]) -> bool:
+    """True where an accelerator knows every step."""
+    return all(name != "learned" for name, _ in chain)
 
 
 def _steps_for(image: Pixels, preset: Preset, strength: str, threads: int) -> tuple[Step, ...]:

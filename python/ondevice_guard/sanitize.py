@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from . import _core
 from .accelerator import Accelerator
 from .types import Image, Pixels, Plan
@@ -29,8 +31,25 @@ def remake(image: Image, pixels: Pixels, plan: Plan, threads: int = 1) -> Pixels
     return out
 
 
+def models_of(preset: str, models: str | Path | None = None, threads: int = 1) -> dict[str, str]:
+    """Return name → version and checksum of the network that purifying by a preset takes, loaded; empty for kernels alone.
+
+    Raises:
+        ModelError: it is missing or altered.
+    """
+    from .purification import network_of
+
+    model = network_of(preset, models, threads)
+    return {} if model is None else {model.name: model.tag}
+
+
 def apply(
-    pixels: Pixels, plan: Plan, seed: int = 0, threads: int = 1, accelerator: Accelerator | None = None
+    pixels: Pixels,
+    plan: Plan,
+    seed: int = 0,
+    threads: int = 1,
+    accelerator: Accelerator | None = None,
+    models: str | Path | None = None,
 ) -> Pixels:
     """Return the pixels that are safe to show.
 
@@ -43,9 +62,13 @@ def apply(
         seed: Seed of the `randomized` preset and of the low bits' replacement.
         threads: Native threads.
         accelerator: Device that purifies; the bytes are the same.
+        models: Directory with model folders; None searches the usual places (see `runtime`).
 
     Returns:
         uint8 HxWx3, read-only. Outside the plan's regions `fill` leaves every pixel as it was.
+
+    Raises:
+        ModelError: the plan's preset runs a network, which is missing or altered.
     """
     out = pixels
     if plan.fill:
@@ -54,7 +77,15 @@ def apply(
         from .purification import purify  # its presets may load a model: only who purifies pays for that
 
         # The detector has seen more than the noise level that a preset would go by.
-        out = purify(out, preset=plan.purify, seed=seed, strength="full", threads=threads, accelerator=accelerator)
+        out = purify(
+            out,
+            preset=plan.purify,
+            seed=seed,
+            strength="full",
+            threads=threads,
+            accelerator=accelerator,
+            models=models,
+        )
     if plan.reset_low_bits:
         out = _core.purify.reset_low_bits(out, plan.reset_low_bits, threads=threads)
     if out is not pixels:

@@ -38,9 +38,9 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 @torch.no_grad()
 def denoise(net: Purifier, noisy: np.ndarray, sigma: float) -> np.ndarray:
-    """float HxWx3 in 1/255 units → the same, clipped; sides are padded to multiples of 8 by reflection."""
+    """float HxWx3 in 1/255 units → the same, clipped; sides are padded to multiples of 16 by reflection."""
     h, w = noisy.shape[:2]
-    padded = np.pad(noisy, ((0, -h % 8), (0, -w % 8), (0, 0)), "reflect")
+    padded = np.pad(noisy, ((0, -h % 16), (0, -w % 16), (0, 0)), "reflect")
     out = net(with_map(to_tensor(padded[None].astype(np.float32)), sigma))[0, :, :h, :w].permute(1, 2, 0).numpy() * 255
     return np.clip(out, 0, 255)
 

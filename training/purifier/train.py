@@ -32,7 +32,7 @@ CROP = 160
 SHARD = 32
 BATCH = 16
 RADII = (4, 6, 8, 8, 8, 12, 16, 16, 16)
-QUALITIES = (50,)
+QUALITIES = (30, 50)
 
 
 def random_crop(image: np.ndarray, rng: np.random.Generator, size: int = CROP, least: float = 0.35) -> np.ndarray:
@@ -269,6 +269,7 @@ def main() -> None:
         "--make-pool", action="store_true", help="make shards of the pool for so many minutes, train nothing"
     )
     p.add_argument("--init", type=Path)
+    p.add_argument("--revive", action="store_true", help="start the levels below the first anew")
     p.add_argument("--lr", type=float, default=1.5e-3)
     p.add_argument("--decay", type=float, default=0.25, help="last part of the run, in which the rate falls to nothing")
     p.add_argument("--batch", type=int, default=8)
@@ -302,7 +303,10 @@ def main() -> None:
     quantisers = [Quantiser(q) for q in QUALITIES]
     net = Purifier()
     if a.init:
-        net.load_state_dict({k: v.float() for k, v in torch.load(a.init).items()})
+        known = {k: v.float() for k, v in torch.load(a.init).items()}
+        net.load_state_dict(net.state_dict() | known)  # a checkpoint of before the deepest level fits too
+    if a.revive:
+        net.revive()
     net.to(memory_format=torch.channels_last)
     ema = {k: v.clone() for k, v in net.state_dict().items()}
     opt = torch.optim.AdamW(net.parameters(), lr=a.lr, weight_decay=1e-4)

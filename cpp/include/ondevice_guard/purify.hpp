@@ -38,6 +38,10 @@
 //   resize_pad      the picture scaled to a random fraction of each side (bilinear, antialiased), laid at a random place on a
 //                   canvas of the old size, edges repeated outwards: Xie et al. 2018 (arXiv 1711.01991), who pad with black.
 //                   Draws 0 and 1 of the seed give height and width, 2 and 3 the place (random.hpp).
+//   blocks          what the learned purifier (models/purifier_v1) reads: of each 2 x 2 block its four pixels (dy, dx), of each
+//                   pixel R, G, B and min(255, round(4 level)); sides continued by their mirror image to multiples of 16.
+//   subtract        its answer r, laid out alike, taken from the picture: clip(v - (r - 128)). Large pictures go through the
+//                   network in tiles that overlap by more than it can see.
 //   fill            inpaint: the discrete Laplace equation with the surroundings as boundary, by a pyramid of averages of known
 //                   pixels and 8 red-black sweeps a level; blur: means over cells as wide as the region is narrow; box: black.
 //                   A pixel is replaced when its centre lies in a quadrilateral (even-odd rule; of two that share an edge,
@@ -91,6 +95,33 @@ void wavelet_shrink(const ImageView& in, const MutableImageView& out, double sig
 /// Random scale in [smallest, 1] (0.5-1) and random place, both functions of `seed`.
 void resize_pad(const ImageView& in, const MutableImageView& out, double smallest, uint64_t seed,
                 const Context& context = {});
+
+constexpr int64_t kBlockGrid = 16;   // pixels: the coarsest grid of the learned purifier
+constexpr int64_t kBlockHalo = 112;  // pixels, a multiple of the grid: nothing further away has a part in its answer
+constexpr double kStepsPerLevel = 4;
+
+/// Blocks along a side of `n` pixels.
+constexpr int64_t blocks_along(int64_t n) {
+    return (n + kBlockGrid - 1) / kBlockGrid * (kBlockGrid / 2);
+}
+
+/// Rows [top, bottom) and columns [left, right) of a picture that the network answers for, and what it has to see for that.
+struct Tile {
+    int64_t top, bottom, left, right;
+    int64_t halo_top, halo_bottom, halo_left, halo_right;
+};
+
+/// Cuts a picture into tiles of `most` pixels or less (before their halo; at least one grid cell); all begin on the grid.
+std::vector<Tile> tiles(int64_t height, int64_t width, int64_t most = int64_t{1} << 21);
+
+/// Fills `out` (blocks_along(height) x blocks_along(width) x 16) for a picture of this noise level (sample values, >= 0).
+/// Grey counts as three equal colours, alpha is left out.
+void blocks(const ImageView& in, double level, uint8_t* out, const Context& context = {});
+
+/// Takes residuals from a picture whose top left pixel belongs to the block at `residual`; `row_stride`: bytes from one row of
+/// blocks to the next. Grey loses the mean of three (each clipped first); alpha is copied.
+void subtract(const ImageView& in, const uint8_t* residual, int64_t row_stride, const MutableImageView& out,
+              const Context& context = {});
 
 /// x0, y0 … x3, y3: corners in pixels, (0, 0) at the top-left corner of the picture; may reach outside it.
 using Quad = std::array<double, 8>;

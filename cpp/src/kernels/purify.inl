@@ -91,14 +91,73 @@ void low_bits_row(const uint8_t* src, uint8_t* OG_RESTRICT dst, int64_t n, int b
     for (int64_t i = 0; i < n; ++i) dst[i] = repeat_high_bits(src[i], low, down);
 }
 
+/// Pixels as words, R, G, B (grey three times) in the lower bytes and 0 in the fourth.
+OG_FN void words_of(const uint8_t* src, int channels, int64_t n, uint32_t* OG_RESTRICT words) {
+    if (channels == 3) return split_pixels(src, n, words);
+    if (channels == 1) {
+        OG_IVDEP
+        for (int64_t i = 0; i < n; ++i) words[i] = src[i] * 0x010101u;
+        return;
+    }
+    OG_IVDEP
+    for (int64_t i = 0; i < n; ++i) words[i] = load_word(src + 4 * i) & 0xffffffu;
+}
+
+void blocks_row(const uint8_t* top, const uint8_t* bottom, int channels, int64_t n, int64_t wide, uint8_t strength,
+                uint32_t* OG_RESTRICT scratch, uint8_t* OG_RESTRICT dst) {
+    uint32_t *OG_RESTRICT a = scratch, *OG_RESTRICT b = scratch + wide;
+    words_of(top, channels, n, a);
+    words_of(bottom, channels, n, b);
+    for (int64_t i = n; i < wide; ++i) {
+        const int64_t at = i % (2 * n), from = at < n ? at : 2 * n - 1 - at;
+        a[i] = a[from];
+        b[i] = b[from];
+    }
+    const uint32_t fourth = static_cast<uint32_t>(strength) << 24;
+    OG_IVDEP
+    for (int64_t j = 0; j < wide / 2; ++j) {
+        store_word(dst + 16 * j, a[2 * j] | fourth);
+        store_word(dst + 16 * j + 4, a[2 * j + 1] | fourth);
+        store_word(dst + 16 * j + 8, b[2 * j] | fourth);
+        store_word(dst + 16 * j + 12, b[2 * j + 1] | fourth);
+    }
+}
+
+void subtract_row(const uint8_t* src, const uint8_t* residual, int channels, int64_t n, uint32_t* OG_RESTRICT scratch,
+                  uint8_t* OG_RESTRICT dst) {
+    uint32_t *OG_RESTRICT pixels = scratch, *OG_RESTRICT less = scratch + n + 1;
+    words_of(src, channels, n, pixels);
+    OG_IVDEP
+    for (int64_t j = 0; j < (n + 1) / 2; ++j) {
+        less[2 * j] = load_word(residual + 16 * j);
+        less[2 * j + 1] = load_word(residual + 16 * j + 4);
+    }
+    uint8_t* OG_RESTRICT bytes = reinterpret_cast<uint8_t*>(pixels);
+    const uint8_t* OG_RESTRICT r = reinterpret_cast<const uint8_t*>(less);
+    OG_IVDEP
+    for (int64_t i = 0; i < 4 * n; ++i) bytes[i] = less_residual(bytes[i], r[i]);
+    if (channels == 1) {
+        OG_IVDEP
+        for (int64_t i = 0; i < n; ++i) {
+            const uint32_t w = pixels[i];
+            dst[i] = static_cast<uint8_t>(((w & 255u) + (w >> 8 & 255u) + (w >> 16 & 255u) + 1) / 3);
+        }
+    } else if (channels == 3) {
+        OG_IVDEP
+        for (int64_t i = 0; i < n; ++i) pixels[i] &= 0xffffffu;
+        join_pixels(pixels, n, dst);
+    } else {
+        OG_IVDEP
+        for (int64_t i = 0; i < n; ++i)
+            store_word(dst + 4 * i, (pixels[i] & 0xffffffu) | (load_word(src + 4 * i) & 0xff000000u));
+    }
+}
+
 }  // namespace
 
 extern const PurifyKernels purify_kernels;
 const PurifyKernels purify_kernels = {
-    median3_row,
-    median5_row,
-    bit_depth_row,
-    low_bits_row,
+    median3_row, median5_row, bit_depth_row, low_bits_row, blocks_row, subtract_row,
 };
 
 }  // namespace OG_ISA

@@ -14,6 +14,15 @@ struct PurifyKernels {
     void (*bit_depth_row)(const uint8_t* src, uint8_t* dst, int64_t n, int levels);
     /// The low `bits` of a sample replaced by its high ones.
     void (*low_bits_row)(const uint8_t* src, uint8_t* dst, int64_t n, int bits);
+    /// Two rows of n pixels, continued by their mirror image to `wide` (even), as wide / 2 blocks of 2 x 2 pixels: four bytes
+    /// a pixel, the three colours (grey three times) and `strength`. scratch: 2 * wide words.
+    void (*blocks_row)(const uint8_t* top, const uint8_t* bottom, int channels, int64_t n, int64_t wide,
+                       uint8_t strength, uint32_t* scratch, uint8_t* dst);
+    /// One row of n pixels less its residuals, told as 128 + r: of the pixels 2 j and 2 j + 1 in the eight bytes at
+    /// residual + 16 j, four a pixel. Grey loses the mean of three, rounded after each is clipped; alpha is copied.
+    /// scratch: 2 * (n + 1) words.
+    void (*subtract_row)(const uint8_t* src, const uint8_t* residual, int channels, int64_t n, uint32_t* scratch,
+                         uint8_t* dst);
 };
 
 }  // namespace og

@@ -67,5 +67,10 @@ OG_FN uint8_t repeat_high_bits(uint8_t v, int low, int down) {
     return static_cast<uint8_t>((v & ~low) | (v >> down & low));
 }
 
+/// A sample less a residual that is told as 128 + r.
+OG_FN uint8_t less_residual(uint8_t v, uint8_t r) {
+    return static_cast<uint8_t>(clamp_to<int16_t>(static_cast<int16_t>(v + 128 - r), 0, 255));
+}
+
 }  // namespace
 }  // namespace og
