@@ -158,7 +158,11 @@ def test_sanitizing_photographs_twice_with_every_detector_changes_nothing(everyt
 
 
 def test_an_attack_that_spares_no_pixel_to_rebuild_from_is_refused() -> None:
-    verdict = Guard(STRUCTURAL).check(_attacked("bicubic 2"))
+    # Not quite twice the payload's size: at just twice it every pixel is read alike, and the payload lies in plain sight.
+    cover = _core.views.resize(photo("coffee"), 287, 363, "bicubic", threads=1)
+    verdict = Guard(STRUCTURAL).check(
+        attacks.image_scaling(cover, attacks.page(ORDER, 181, 9)[:143], "bicubic", 1.0, 4)
+    )
     assert verdict.decision is Decision.BLOCK and verdict.image is None
     assert "scaling (block)" in verdict.reasons[0]
 
