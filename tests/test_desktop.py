@@ -40,10 +40,10 @@ def test_boxes_findings_and_verdict_are_shown(screen: str, tmp_path: Path) -> No
     (tmp_path / "grid.png").write_bytes(decode.encode(attacked))
     (tmp_path / "plain.png").write_bytes(decode.encode(np.full((90, 200, 3), 200, np.uint8)))
     (tmp_path / "broken.png").write_bytes(decode.encode(attacked)[:500])
-    hidden = np.full((240, 320, 3), 128, np.uint8)
-    hidden[60:180, 80:240] += rng.choice([0, 12], (120, 160, 3)).astype(np.uint8)
-    (tmp_path / "noise.png").write_bytes(decode.encode(hidden))
-    guard = Guard({"detectors": ["structural", "adversarial"], "thresholds": {"adversarial": 0.001}})
+    with np.load(ROOT / "tests" / "golden" / "perturbation.npz") as golden:
+        perturbed = (golden["clean"].astype(np.int16) + golden["delta"]).astype(np.uint8)
+    (tmp_path / "noise.png").write_bytes(decode.encode(perturbed))
+    guard = Guard({"detectors": ["structural", "adversarial"]})
     root = tk.Tk(screenName=screen)
     window = desktop.Window(root, guard)
 
