@@ -314,8 +314,8 @@ class Policy:
         reasons = [f"{f.kind} ({self._action(f)}): {f.why}" for f in counted]
         last = (looks or [findings])[-1]
         rebuilt = {id(f) for f in to_clean if f.kind == "scaling"} - {id(f) for f in last}
-        unmended = [f for f in last if rebuilt and f.kind == "scaling" and f.score >= UNMENDED]
-        unmended = [f for f in unmended if f.detail.get("period", 0) <= SPARED]
+        gridded = [f for f in last if f.kind == "scaling" and f.detail.get("period", 0) <= SPARED]
+        unmended = [f for f in gridded if rebuilt and f.score >= UNMENDED]
         if worst == "block":
             decision, plan = Decision.BLOCK, Plan()
         elif unmended:

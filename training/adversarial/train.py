@@ -5,7 +5,7 @@ mirrored), so that neither the content nor one radius is learnt. Everything come
 photographs; the operating points come from the `choose` part; figures are measured by evaluate.py on the `report`
 part with lite0 as victim.
 
-    nice -n 15 python training/adversarial/train.py --data DIR --cache DIR --out models/adversarial_v1
+    nice -n 15 python training/adversarial/train.py --data DIR --cache DIR --out models/adversarial_v1 --windows 26000
 """
 
 from __future__ import annotations
