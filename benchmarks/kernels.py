@@ -1,7 +1,8 @@
 """Native filters against the fastest peer of the same algorithm, interleaved: smallest of N runs each, one thread.
 
 `ms` is CPU time of the calling thread, which other programs on the machine stretch least; `wall` is what two threads are
-compared by, and means something on an idle machine only (`load` is the machine's, before and after).
+compared by, and means something on an idle machine only (`load` is the machine's, before and after). Each run is the second
+of two in a row, as filters come in chains: the first of all finds its helper thread asleep, which costs it about 20 µs.
 
     python benchmarks/kernels.py --data DIR [--sizes 224 512 1024 1080] [--rounds 15] [--only dct median5]
 
@@ -35,6 +36,7 @@ def best(runs: dict[str, Run], rounds: int) -> tuple[dict[str, float], dict[str,
     cpu, wall = ({name: float("inf") for name in runs} for _ in range(2))
     for _ in range(rounds):
         for name, run in runs.items():
+            run()
             start, begun = time.perf_counter(), time.thread_time()
             run()
             cpu[name] = min(cpu[name], time.thread_time() - begun)

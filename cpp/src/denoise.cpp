@@ -153,7 +153,10 @@ void total_variation(const ImageView& in, const MutableImageView& out, double we
     const Packed packed(in, &out);
     const ImageView& v = packed.view();
     const int updates = iterations - 1;
-    parallel_for(context, v.height, std::max<int64_t>(8 * updates, grain_rows(v, 1 << 14)),
+    // One strip a thread: each computes `updates` rows of its neighbours once more.
+    const int64_t threads = context.threads > 0 ? context.threads : default_threads();
+    const int64_t strip = std::max((v.height + threads - 1) / threads, grain_rows(v, 1 << 14));
+    parallel_for(context, v.height, std::max<int64_t>(8 * updates, strip),
                  [&](int64_t begin, int64_t end) {
                      tv_rows(v, out, std::max<int64_t>(0, begin - updates), std::min(v.height, end + updates), begin,
                              end, updates, static_cast<float>(weight * 255.0), k);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <exception>
@@ -31,6 +32,9 @@ constexpr int64_t kShare = 2;
 // How often a caller that has nothing left to do yields to helpers at their last chunk before it sleeps: about as long as
 // falling asleep and being woken takes.
 constexpr int kYields = 100;
+// How long a helper that has done its work looks out for more before it sleeps: filters come in chains, and a sleeper is
+// awake again only when a small filter is half done.
+constexpr std::chrono::microseconds kLookout(150);
 
 thread_local bool inside_task = false;
 
@@ -68,6 +72,7 @@ class Pool {
                 ++threads_;
             }
             jobs_.push_back(&job);
+            posts_.fetch_add(1, std::memory_order_release);
         }
         if (job.helpers_wanted == 1) {
             posted_.notify_one();
@@ -95,8 +100,16 @@ class Pool {
         inside_task = true;  // a kernel that calls parallel_for again stays on this thread
         std::unique_lock<std::mutex> lock(mutex_);
         for (;;) {
-            Job* job = nullptr;
-            posted_.wait(lock, [&] { return (job = take()) != nullptr; });
+            Job* job = take();
+            if (!job) {
+                const unsigned seen = posts_.load(std::memory_order_relaxed);
+                lock.unlock();
+                const auto until = std::chrono::steady_clock::now() + kLookout;
+                while (posts_.load(std::memory_order_acquire) == seen && std::chrono::steady_clock::now() < until)
+                    std::this_thread::yield();
+                lock.lock();
+                posted_.wait(lock, [&] { return (job = take()) != nullptr; });
+            }
             job->helpers_inside.fetch_add(1, std::memory_order_relaxed);
             lock.unlock();
             job->work();
@@ -109,6 +122,7 @@ class Pool {
     std::mutex mutex_;
     std::condition_variable posted_, left_;
     std::vector<Job*> jobs_;
+    std::atomic<unsigned> posts_{0};
     int threads_ = 0;
 };
 
