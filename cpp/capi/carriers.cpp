@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <unordered_set>
 
 #include "capi/detectors.hpp"
 #include "ondevice_guard/container.hpp"
@@ -12,6 +13,7 @@ namespace capi {
 namespace {
 
 using std::string_view;
+using std::u32string_view;
 namespace ct = og::container;
 
 Finding about(int kind, double score, std::string why) {
@@ -189,6 +191,10 @@ bool digit(char32_t c) {
     return c >= '0' && c <= '9';
 }
 
+bool hex_digit(char32_t c) {
+    return digit(c) || (c >= 'A' && c <= 'F') || (c >= 'a' && c <= 'f');
+}
+
 /// White space of str.strip and str.split.
 bool blank(char32_t c) {
     return c == ' ' || (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x1f) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
@@ -215,7 +221,80 @@ size_t unit(const unsigned char* p, size_t left, int encoding) {
     return (high == 0 && printable(low)) || (high >= 3 && high <= 6) ? 2 : 0;
 }
 
-/// Runs of at least six characters that look like text and not like compressed data.
+/// Where a stretch of characters that `belong`, which begins at `from`, ends.
+template <typename Belongs>
+size_t end_of(u32string_view s, size_t from, const Belongs& belong) {
+    while (from < s.size() && belong(s[from])) ++from;
+    return from;
+}
+
+/// Alphabets in everyday use, for a table of 16-bit numbers, read as UTF-16, soon leaves the one it is in: 1 Greek, 2 Cyrillic,
+/// 3 Armenian, 4 Hebrew, 5 Arabic and Persian. 6 is what UTF-8 spells in three bytes, from Devanagari to Hangul, 0 the rest.
+int alphabet(char32_t c) {
+    static const struct {
+        char32_t first, last;
+        int alphabet;
+    } ranges[] = {{0x386, 0x3ce, 1}, {0x400, 0x45f, 2},  {0x490, 0x491, 2},   {0x531, 0x587, 3},
+                  {0x5d0, 0x5ea, 4}, {0x620, 0x64a, 5},  {0x660, 0x669, 5},   {0x67e, 0x67e, 5},
+                  {0x686, 0x686, 5}, {0x698, 0x698, 5},  {0x6a9, 0x6a9, 5},   {0x6af, 0x6af, 5},
+                  {0x6cc, 0x6cc, 5}, {0x900, 0x1dff, 6}, {0x3040, 0xd7af, 6}, {0xff21, 0xff5a, 6}};
+    for (const auto& range : ranges) {
+        if (c >= range.first && c <= range.last) return range.alphabet;
+    }
+    return 0;
+}
+
+bool in_one_alphabet(u32string_view run) {
+    size_t ascii = 0, counts[7] = {};
+    for (const char32_t c : run) {
+        ascii += c < 0x80;
+        ++counts[alphabet(c)];
+    }
+    return static_cast<double>(ascii + *std::max_element(counts + 1, counts + 6)) >=
+           0.8 * static_cast<double>(run.size());
+}
+
+// Latin letters are those of Western and Central Europe and Vietnam.
+bool latin_capital(char32_t c) {
+    return (c >= 'A' && c <= 'Z') || (c >= 0xc0 && c <= 0xde && c != 0xd7);
+}
+
+bool latin_small(char32_t c) {
+    return (c >= 'a' && c <= 'z') || (c >= 0xdf && c <= 0x17f && c != 0xf7) || c == 0x1a0 || c == 0x1a1 || c == 0x1af ||
+           c == 0x1b0 || (c >= 0x1e00 && c <= 0x1eff);
+}
+
+/// Characters that lie in words as people write them: capitals only in front or throughout.
+size_t in_plain_words(u32string_view run) {
+    size_t count = 0;
+    for (size_t at = 0, end = 0; at < run.size(); at = end) {
+        const int script = alphabet(run[at]);
+        const size_t small = at + latin_capital(run[at]);
+        const auto word = [&](size_t from, size_t least, const auto& belong) {
+            end = end_of(run, from, belong);
+            return end - from >= least;
+        };
+        if (word(small, 2, latin_small) || word(at, 3, latin_capital) ||
+            word(at, 2, [&](char32_t c) { return script && alphabet(c) == script; }))
+            count += end - at;
+        else
+            end = at + 1;
+    }
+    return count;
+}
+
+/// Whether there are enough letters in a run and, as chance makes short ones, enough words in a short one.
+bool looks_written(u32string_view run) {
+    const auto count = [&](const auto& is) { return static_cast<size_t>(std::count_if(run.begin(), run.end(), is)); };
+    const size_t n = run.size();
+    const auto letters =
+        static_cast<double>(count([](char32_t c) { return c == ' ' || digit(c) || text::is_letter(c); }));
+    const bool most = letters >= 0.6 * static_cast<double>(n);
+    if (n < 24) return most && 2 * in_plain_words(run) >= n - count(blank);
+    return most || (n > 40 && letters >= 0.4 * static_cast<double>(n));
+}
+
+/// Runs of at least six characters that look like text and not like compressed data or a table of numbers.
 std::vector<std::u32string> readable(string_view payload) {
     std::vector<std::u32string> out;
     const auto* bytes = reinterpret_cast<const unsigned char*>(payload.data());
@@ -238,17 +317,14 @@ std::vector<std::u32string> readable(string_view payload) {
                                                         bytes[encoding == 1 ? i : i + 1]));
             }
             at = end;
-            const auto letters = static_cast<double>(std::count_if(
-                run.begin(), run.end(), [](char32_t c) { return c == ' ' || digit(c) || text::is_letter(c); }));
-            const auto n = static_cast<double>(run.size());
-            if (letters >= 0.6 * n || (run.size() > 40 && letters >= 0.4 * n)) out.push_back(std::move(run));
+            if (looks_written(run) && (encoding == 0 || in_one_alphabet(run))) out.push_back(std::move(run));
         }
     }
     return out;
 }
 
 /// Words of two letters and more in one passage, and half a word for each ideograph.
-double words_in(std::u32string_view passage) {
+double words_in(u32string_view passage) {
     double words = 0;
     for (size_t i = 0; i < passage.size();) {
         size_t end = i;
@@ -263,37 +339,157 @@ double words_in(std::u32string_view passage) {
     return words;
 }
 
-/// Words of the longest passage. Attribute values and nodes of XML are passages of their own, and so are lines.
-double longest_passage(std::u32string_view text) {
+/// Words of the longest line.
+double longest_passage(u32string_view text) {
     double most = 0;
-    const auto has = [&](const char32_t* what) { return text.find(what) != text.npos; };
-    if (!(has(U"<") && (has(U"xmlns") || has(U"xpacket")))) {
-        const auto ends_line = [](char32_t c) {
-            return (c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029;
-        };
-        for (size_t i = 0, end = 0; i <= text.size(); i = end + 1) {
-            for (end = i; end < text.size() && !ends_line(text[end]); ++end) {
-            }
-            most = std::max(most, words_in(text.substr(i, end - i)));
-        }
-        return most;
-    }
-    for (size_t i = 0; i < text.size();) {
-        const bool attribute = text[i] == '=' && i + 1 < text.size() && text[i + 1] == '"';
-        const size_t start = i + (attribute ? 2 : 1);
-        size_t end = start;
-        if (attribute || text[i] == '>') {
-            while (end < text.size() && text[end] != '<' && text[end] != '>' && !(attribute && text[end] == '"')) ++end;
-            if (end < text.size() && text[end] == (attribute ? U'"' : U'<') && (attribute || end > start)) {
-                const std::u32string_view passage = text.substr(start, end - start);
-                if (passage.find(U"://") == passage.npos) most = std::max(most, words_in(passage));
-                i = end + 1;
-                continue;
-            }
-        }
-        ++i;
+    const auto in_line = [](char32_t c) {
+        return !((c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029);
+    };
+    for (size_t at = 0, end; at < text.size(); at = end + 1) {
+        end = end_of(text, at, in_line);
+        most = std::max(most, words_in(text.substr(at, end - at)));
     }
     return most;
+}
+
+bool quote(char32_t c) {
+    return c == '"' || c == '\'';
+}
+
+/// The end of the value whose first quote stands at `from`: the other quote, a "<", or that of the text.
+size_t value_end(u32string_view s, size_t from) {
+    return end_of(s, from + 1, [&](char32_t c) { return c != s[from] && c != '<'; });
+}
+
+/// The first quote of the attribute before whose name the white space at `at` stands; npos where there is none.
+size_t attribute(u32string_view tag, size_t at) {
+    if (!blank(tag[at])) return tag.npos;
+    const size_t name = end_of(tag, at + 1, [](char32_t c) { return !blank(c) && c != '='; });
+    if (name == at + 1) return tag.npos;
+    const size_t equals = end_of(tag, name, blank);
+    if (equals == tag.size() || tag[equals] != '=') return tag.npos;
+    const size_t value = end_of(tag, equals + 1, blank);
+    return value < tag.size() && quote(tag[value]) ? value : tag.npos;
+}
+
+/// Everything in a tag, a declaration or a processing instruction but names.
+template <typename Keep>
+void tag_parts(u32string_view tag, const Keep& keep) {
+    size_t from = end_of(tag, 0, [](char32_t c) { return !blank(c) && c != '=' && !quote(c); });
+    for (size_t at = from; at < tag.size();) {
+        const size_t value = attribute(tag, at);
+        if (value == tag.npos) {
+            ++at;
+            continue;
+        }
+        const size_t end = value_end(tag, value);
+        keep(tag.substr(from, at - from));
+        keep(tag.substr(value + 1, end - value - 1));
+        from = at = std::min(end + 1, tag.size());
+    }
+    keep(tag.substr(from));
+}
+
+/// Texts, attributes' values, comments and what tags hold beside attributes, as lenient as can be: whatever is left open ends
+/// with the text, and a stray "<" begins a tag.
+template <typename Keep>
+void xml_parts(u32string_view xml, const Keep& keep) {
+    for (size_t at = 0; at < xml.size();) {
+        const auto enclosed = [&](u32string_view open, u32string_view close) {
+            if (xml.compare(at, open.size(), open) != 0) return false;
+            const size_t from = at + open.size(), end = std::min(xml.find(close, from), xml.size());
+            keep(xml.substr(from, end - from));
+            at = std::min(end + close.size(), xml.size());
+            return true;
+        };
+        if (enclosed(U"<!--", U"-->") || enclosed(U"<![CDATA[", U"]]>")) continue;
+        const size_t from = at;
+        if (xml[from] != '<') {
+            at = std::min(xml.find(U'<', from), xml.size());
+            keep(xml.substr(from, at - from));
+            continue;
+        }
+        for (++at; at < xml.size() && xml[at] != '<' && xml[at] != '>';) {
+            const size_t value = xml[at] == '=' ? end_of(xml, at + 1, blank) : xml.size();
+            at = value < xml.size() && quote(xml[value]) ? value_end(xml, value) : at + 1;
+        }
+        tag_parts(xml.substr(from + 1, at - from - 1), keep);
+        at += at < xml.size() && xml[at] == '>';
+    }
+}
+
+/// The character that the entity at the beginning of `s` stands for, and the entity's length; {'&', 1} where there is none.
+std::pair<char32_t, size_t> entity(u32string_view s) {
+    static const std::pair<u32string_view, char32_t> names[] = {
+        {U"&lt;", '<'}, {U"&gt;", '>'}, {U"&amp;", '&'}, {U"&quot;", '"'}, {U"&apos;", '\''}};
+    for (const auto& [name, c] : names) {
+        if (s.substr(0, name.size()) == name) return {c, name.size()};
+    }
+    const std::pair<char32_t, size_t> none{'&', 1};
+    if (s.substr(0, 2) != U"&#") return none;
+    const bool hexadecimal = s.size() > 2 && (s[2] == 'x' || s[2] == 'X');
+    size_t at = end_of(s, hexadecimal ? 3 : 2, [](char32_t c) { return c == '0'; });
+    char32_t value = 0;
+    for (const size_t most = at + (hexadecimal ? 6 : 7); at < std::min(most, s.size()) && hex_digit(s[at]); ++at) {
+        if (!hexadecimal && !digit(s[at])) return none;
+        value = value * (hexadecimal ? 16 : 10) + (digit(s[at]) ? s[at] - '0' : (s[at] | 0x20) - 'a' + 10);
+    }
+    const bool character = (value > 0 && value < 0xd800) || (value >= 0xe000 && value < 0x110000);
+    return character && at < s.size() && s[at] == ';' ? std::make_pair(value, at + 1) : none;
+}
+
+/// A part of XML with its entities replaced, on one line.
+std::u32string one_line(u32string_view part) {
+    std::u32string line;
+    bool gap = false;
+    for (size_t at = 0; at < part.size();) {
+        const auto [c, length] = part[at] == '&' ? entity(part.substr(at)) : std::make_pair(part[at], size_t{1});
+        at += length;
+        gap |= blank(c);
+        if (blank(c)) continue;
+        if (gap && !line.empty()) line += U' ';
+        line += c;
+        gap = false;
+    }
+    return line;
+}
+
+bool address_or_guid(u32string_view passage) {
+    if (passage.find(U"://") != passage.npos) return true;
+    size_t in_a_row = 0;
+    for (const char32_t c : passage) {
+        in_a_row = hex_digit(c) || c == '-' ? in_a_row + 1 : 0;
+        if (in_a_row == 16) return true;
+    }
+    return false;
+}
+
+/// What one carrier holds, line by line and without repeats. Of XML only the passages: everything but names, addresses and
+/// single words, each passage on one line. The XML may begin and end anywhere.
+std::u32string join_texts(std::vector<std::u32string> pieces) {
+    const auto has = [&](u32string_view mark) {
+        return std::any_of(pieces.begin(), pieces.end(),
+                           [&](const std::u32string& piece) { return piece.find(mark) != piece.npos; });
+    };
+    if (has(U"xmlns") || has(U"xpacket") || has(U"</")) {
+        std::vector<std::u32string> passages;
+        for (const std::u32string& piece : pieces) {
+            xml_parts(piece, [&](u32string_view part) {
+                std::u32string passage = one_line(part);
+                if (words_in(passage) >= 2 && (passage.find(U' ') != passage.npos || !address_or_guid(passage)))
+                    passages.push_back(std::move(passage));
+            });
+        }
+        pieces = std::move(passages);
+    }
+    std::u32string text;
+    std::unordered_set<u32string_view> seen;
+    for (const std::u32string& piece : pieces) {
+        if (std::all_of(piece.begin(), piece.end(), blank) || !seen.insert(piece).second) continue;
+        if (!text.empty()) text += U'\n';
+        text += piece;
+    }
+    return text;
 }
 
 /// Reads every record beside the pixels once, within one budget of bytes.
@@ -316,7 +512,7 @@ class Carriers {
                     std::vector<std::u32string> pieces =
                         readable(inflate(rest.substr(std::min<size_t>(1, rest.size()))));
                     pieces.insert(pieces.begin(), latin(keyword));
-                    add(span.carrier, pieces);
+                    add(span.carrier, std::move(pieces));
                     break;
                 }
                 case ct::Coding::png_text:
@@ -385,15 +581,8 @@ class Carriers {
         const std::u32string value = coding == ct::Coding::png_itxt ? decoded(body.data(), body.size()) : latin(body);
         return decoded(keyword.data(), keyword.size()) + U": " + value;
     }
-    void add(std::string carrier, const std::vector<std::u32string>& pieces) {
-        std::u32string text;
-        bool any = false;
-        for (const std::u32string& piece : pieces) {
-            if (std::all_of(piece.begin(), piece.end(), blank)) continue;
-            if (any) text += U'\n';
-            text += piece;
-            any = true;
-        }
+    void add(std::string carrier, std::vector<std::u32string> pieces) {
+        std::u32string text = join_texts(std::move(pieces));
         if (text.size() > limit_) text.resize(limit_);
         if (!text.empty()) texts.push_back({std::move(carrier), std::move(text)});
     }

@@ -492,7 +492,7 @@ class _Carriers:
         return f"{keyword.decode('utf-8', 'replace')}: {rest.decode(encoding, 'replace')}"
 
     def _add(self, carrier: str, pieces: Iterable[str], limits: Limits) -> None:
-        text = "\n".join(piece for piece in pieces if piece.strip())
+        text = _join_texts(pieces)
         if text:
             self.texts.append(MetadataText(carrier, text[: limits.text]))
 
@@ -513,14 +513,90 @@ _UTF16_LE_RUN = re.compile(rb"(?:[\x20-\x7e\t\r\n]\x00|[\x00-\xff][\x03-\x06]){6
 _UTF16_BE_RUN = re.compile(rb"(?:\x00[\x20-\x7e\t\r\n]|[\x03-\x06][\x00-\xff]){6,}")
 
 
+#: Alphabets in everyday use: a table of 16-bit numbers, read as UTF-16, soon leaves the one it is in.
+_ALPHABETS = (
+    r"[\u0386-\u03ce]",  # Greek
+    r"[\u0400-\u045f\u0490\u0491]",  # Cyrillic
+    r"[\u0531-\u0587]",  # Armenian
+    r"[\u05d0-\u05ea]",  # Hebrew
+    r"[\u0620-\u064a\u0660-\u0669\u067e\u0686\u0698\u06a9\u06af\u06cc]",  # Arabic and Persian
+)
+#: Words as people write them: capitals only in front or throughout. Latin letters are those of Western and Central
+#: Europe and Vietnam; the last line holds what UTF-8 spells in three bytes, from Devanagari to Hangul.
+_PLAIN_WORDS = re.compile(
+    r"[A-ZÀ-ÖØ-Þ]?[a-zß-öø-ſƠơƯưḀ-ỿ]{2,}|[A-ZÀ-ÖØ-Þ]{3,}|"
+    + "".join(f"{alphabet}{{2,}}|" for alphabet in _ALPHABETS)
+    + r"[\u0900-\u1dff\u3040-\ud7af\uff21-\uff5a]{2,}"
+)
+
+
 def _readable(payload: bytes) -> Iterator[str]:
-    """Yield the runs of `payload` that look like text and not like compressed data."""
+    """Yield the runs of `payload` that look like text and not like compressed data or a table of numbers."""
     for pattern, encoding in ((_UTF8_RUN, "utf-8"), (_UTF16_LE_RUN, "utf-16-le"), (_UTF16_BE_RUN, "utf-16-be")):
         for match in pattern.finditer(payload):
             run = match.group().decode(encoding, "replace")
-            letters = sum(map(str.isalnum, run)) + run.count(" ")
-            if letters >= 0.6 * len(run) or (len(run) > 40 and letters >= 0.4 * len(run)):
+            if _looks_written(run) and (encoding == "utf-8" or _in_one_alphabet(run)):
                 yield run
+
+
+def _looks_written(run: str) -> bool:
+    """Say whether there are enough letters in a run and, as chance makes short ones, enough words in a short one."""
+    letters = sum(map(str.isalpha, run)) + len(re.findall("[ 0-9]", run))
+    if len(run) < 24:
+        in_words = sum(map(len, _PLAIN_WORDS.findall(run)))
+        return letters >= 0.6 * len(run) and 2 * in_words >= len("".join(run.split()))
+    return letters >= 0.6 * len(run) or (len(run) > 40 and letters >= 0.4 * len(run))
+
+
+def _in_one_alphabet(run: str) -> bool:
+    ascii_ = len(re.findall(r"[\x00-\x7f]", run))
+    return ascii_ + max(len(re.findall(alphabet, run)) for alphabet in _ALPHABETS) >= 0.8 * len(run)
+
+
+def _join_texts(pieces: Iterable[str]) -> str:
+    """Join what one carrier holds, line by line and without repeats; of XML only the passages."""
+    pieces = [piece for piece in pieces if piece.strip()]
+    if any(mark in piece for piece in pieces for mark in ("xmlns", "xpacket", "</")):
+        pieces = [passage for piece in pieces for passage in _xml_passages(piece)]
+    return "\n".join(dict.fromkeys(pieces))
+
+
+# XML as lenient as can be: whatever is left open ends with the text, and a stray "<" begins a tag.
+_XML_PART = re.compile(
+    r"<!--(.*?)(?:-->|\Z)"
+    r"|<!\[CDATA\[(.*?)(?:\]\]>|\Z)"
+    r"""|<((?:[^<>=]+|=(?:\s*(?:"[^"<]*"?|'[^'<]*'?))?)*)>?"""  # a tag, a declaration or a processing instruction
+    r"|([^<]+)",
+    re.DOTALL,
+)
+#: The names in a tag, those of attributes with their values.
+_XML_NAME = re.compile(r"""^[^\s="']*|\s[^\s=]+\s*=\s*(?:"([^"]*)"?|'([^']*)'?)""")
+_XML_ENTITY = re.compile(r"&(?:(lt|gt|amp|quot|apos)|#0*([0-9]{1,7})|#[xX]0*([0-9A-Fa-f]{1,6}));")
+_ADDRESS_OR_GUID = re.compile(r"://|[0-9A-Fa-f-]{16}")
+
+
+def _xml_passages(xml: str) -> Iterator[str]:
+    """Yield everything in XML but names, addresses and single words; each passage on one line.
+
+    A passage is a text, an attribute's value, a comment, or what a tag holds beside attributes, as processing
+    instructions do. The XML may begin and end anywhere.
+    """
+    for match in _XML_PART.finditer(xml):
+        comment, cdata, tag, text = match.groups()
+        for part in _XML_NAME.split(tag) if tag else (comment or cdata or text,):
+            if not part or len(part) < 2:  # nothing said, as between most tags
+                continue
+            passage = " ".join(_XML_ENTITY.sub(_character, part).split())
+            if _words(passage) >= 2 and (" " in passage or not _ADDRESS_OR_GUID.search(passage)):
+                yield passage
+
+
+def _character(entity: re.Match[str]) -> str:
+    name, decimal, hexadecimal = entity.groups()
+    if name:
+        return {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}[name]
+    code = int(decimal) if decimal else int(hexadecimal, 16)
+    return chr(code) if 0 < code < 0xD800 or 0xE000 <= code < 0x110000 else entity.group()
 
 
 def _low_bit_text(pixels: Pixels, limits: Limits) -> list[MetadataText]:
@@ -529,19 +605,17 @@ def _low_bit_text(pixels: Pixels, limits: Limits) -> list[MetadataText]:
     return [MetadataText("pixels:low_bits", t[: limits.text]) for t in found if any(_readable(t.encode("ascii")))]
 
 
-_WORD = re.compile(r"[^\W\d_]{2,}")
+_WORD = re.compile(r"[^\W\d_²³¹¼-¾]{2,}")
 _IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_XML_TEXT = re.compile(r'="([^"<>]*)"|>([^<>]+)<')
+
+
+def _words(passage: str) -> float:
+    return len(_WORD.findall(passage)) + len(_IDEOGRAPH.findall(passage)) / 2
 
 
 def _word_count(text: str) -> float:
-    """Words of the longest passage. Attribute values and nodes of XML are passages of their own, and so are lines."""
-    if "<" in text and ("xmlns" in text or "xpacket" in text):
-        passages = [a or b for a, b in _XML_TEXT.findall(text)]
-        passages = [p for p in passages if "://" not in p]
-    else:
-        passages = text.splitlines()
-    return max((len(_WORD.findall(p)) + len(_IDEOGRAPH.findall(p)) / 2 for p in passages), default=0.0)
+    """Words of the longest line."""
+    return max(map(_words, text.splitlines()), default=0.0)
 
 
 def _metadata_finding(texts: list[MetadataText]) -> list[Finding]:
@@ -690,10 +764,10 @@ def from_pil(image: PILImage.Image, limits: Limits | None = None) -> Image:
     pixels, _ = _colour(array, profile if isinstance(profile, bytes) else None, 0, findings)
     texts = []
     for key, value in image.info.items():
-        if isinstance(value, bytes):
-            value = "\n".join(_readable(value[: limits.ancillary]))
-        if isinstance(value, str) and value.strip():
-            texts.append(MetadataText(f"pil:{str(key)[:40]}", value[: limits.text]))
+        pieces = _readable(value[: limits.ancillary]) if isinstance(value, bytes) else [value]
+        text = _join_texts(piece for piece in pieces if isinstance(piece, str))
+        if text:
+            texts.append(MetadataText(f"pil:{str(key)[:40]}", text[: limits.text]))
     pixels = _orient(pixels, orientation)
     texts += _low_bit_text(pixels, limits)
     findings += _metadata_finding(texts)
