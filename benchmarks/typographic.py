@@ -406,7 +406,7 @@ def _logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray, ridge: float) ->
 
 #: What counts as benign in calibration: watermarks and documents carry text that was put there, so that no rate is
 #: promised on them.
-PHOTOGRAPHS = ("clean", "scene", "scene_made")
+PHOTOGRAPHS = ("clean", "large", "scene", "scene_made")
 
 
 def calibrate(folder: Path, pictures: Iterable[testset.Picture], detector: typographic.TypographicDetector) -> None:

@@ -36,6 +36,8 @@ def photos(data: Path, part: str) -> list[Path]:
 def fonts(part: str, lang: str | None = None) -> list[tuple[str, str]]:
     """Return (family, file) of installed scalable fonts of a part, one file per style, sorted.
 
+    The text map learned from the fonts of the Debian packages in fonts.txt.
+
     Args:
         part: `"train"` or `"test"`; the split is by family, so that no style of a test family is ever trained on.
         lang: fontconfig language code (`"en"`, `"ru"`, `"zh-cn"` …) the font must cover; None for all.

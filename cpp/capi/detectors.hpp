@@ -124,7 +124,9 @@ struct Lines {
     float length(size_t i) const;
     float height(size_t i) const;
     float line_like(size_t i) const;
-    float weight(size_t i) const { return core[i] * text[i] * fill[i] * line_like(i); }
+    /// 0 where a line hardly deviates from one level, 1 from 2.4 levels on.
+    float ink(size_t i) const;
+    float weight(size_t i) const { return core[i] * text[i] * fill[i] * line_like(i) * ink(i); }
     std::vector<float> laid() const;
     float faint(size_t i) const;
     Lines take(const std::vector<size_t>& keep) const;

@@ -204,9 +204,13 @@ float Lines::line_like(size_t i) const {
     return tall ? 0.0F : std::max(aspect - 0.8F, 0.0F);
 }
 
+float Lines::ink(size_t i) const {
+    return std::min(std::max((contrast[i] - 1.2F) / 1.2F, 0.0F), 1.0F);
+}
+
 std::vector<float> Lines::laid() const {
     std::vector<float> out(size());
-    for (size_t i = 0; i < size(); ++i) out[i] = put[i] * put[i] * put[i] * line_like(i);
+    for (size_t i = 0; i < size(); ++i) out[i] = put[i] * put[i] * put[i] * line_like(i) * ink(i);
     return out;
 }
 

@@ -26,6 +26,7 @@ constexpr int64_t kMinCount = 256;          // pixels per part of the picture
 constexpr double kLowest = 1.0 / 12;        // frequencies below belong to the picture's content
 constexpr double kSpread = 1.83;            // evidence 1 of the spread: log_ratio * sqrt(min(z, kEnoughZ))
 constexpr double kShift = 7;                // evidence 1 of the shift, in standard errors
+constexpr double kLeastShift = 0.05;        // grey levels; a large smooth picture has little error, and some shift
 constexpr double kOwn = 0.6;  // of cross by its share: 244 of 252 attacks are found at 0 as at 0.7, and of 40
                               // simulated sensors 35 at 0, 8 at 0.6
 constexpr int kSigned = 0;    // `distance` of the signed residual
@@ -342,6 +343,7 @@ Standing standing_of(const Table& t, const Counts& rows, const Counts& columns, 
                 if (by_rows < least * h.in || by_columns < least * v.in) continue;
                 Standing now;
                 if (distance <= kSigned) {
+                    if (std::abs(cross) < kLeastShift) continue;
                     now.shift = cross;
                     now.shift_z = now.shift / (scale * v.error * h.error);
                 } else {

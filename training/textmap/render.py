@@ -5,7 +5,9 @@ layers composited on it at random opacity, colour and finish. Layers are cached 
 part), samples are composed while training, so that every layer is seen on many backgrounds at many opacities.
 Everything is a function of its seed.
 
-    python training/textmap/render.py --layers 12000 --seed 1        # writes training/textmap/cache/layers_1.npz
+    python training/textmap/render.py --label                        # writes training/textmap/cache/ocr.json
+    python training/textmap/render.py --layers 12000 --seed 1        # writes training/textmap/cache/layers_train_1.npz
+    python training/textmap/render.py --part test --layers 2000 --seed 0     # held out: layers_test_0.npz
     python training/textmap/render.py --preview out/samples.png      # contact sheet of composed samples with labels
 """
 
@@ -24,7 +26,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "adversarial"))  # behind, since it has a train.py too
 import assets
+from data import DRAWN, drawn, film
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
 from ondevice_guard import _core
@@ -311,6 +315,56 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
     return np.clip(img + rng.normal(0, rng.uniform(0, 6), img.shape), 0, 255).astype(np.uint8)
 
 
+def artwork(rng: np.random.Generator, height: int = SIDE, width: int = SIDE) -> np.ndarray:
+    """A drawn picture or a piece of one (desktop background, poster, cover): slow gradients in bands of one level, soft and
+    sharp shapes, folds, facets and fine lines upon them. Lengths are in pixels, whatever the size."""
+    yy, xx = np.mgrid[0:height, 0:width].astype(np.float32)
+
+    def ramp(spread: float) -> np.ndarray:
+        """Colours that change over 48 pixels or a twelfth of the picture to 3,000 pixels, by `spread` levels or so."""
+        grid = rng.uniform(0, 255, 3) + rng.normal(0, spread, (6, 6, 1)) + rng.normal(0, spread / 3, (6, 6, 3))
+        cell = np.exp(rng.uniform(np.log(max(48, width / 12)), np.log(3000)))
+        y, x = 2 + rng.random(2)
+        where = (xx / cell + x).astype(np.float32) % 6, (yy / cell + y).astype(np.float32) % 6
+        return cv2.remap(grid.astype(np.float32), *where, cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP)
+
+    img = ramp(rng.uniform(2, 80))
+    for _ in range(int(rng.integers(0, 7))):
+        kind, t = rng.integers(6), rng.uniform(0, np.pi)
+        u, v = xx - rng.uniform(0, width), yy - rng.uniform(0, height)
+        u, v = u * np.cos(t) + v * np.sin(t), v * np.cos(t) - u * np.sin(t)
+        size = np.exp(rng.uniform(np.log(6), np.log(1500)))
+        if kind == 0:  # disc or ring
+            far = np.hypot(u, v) - size
+            inside = far if rng.random() < 0.7 else np.abs(far) - rng.uniform(0.5, 6)
+        elif kind == 1:  # hill, wave, fold
+            inside = v - rng.uniform(2, 60) * np.sin(u / size * 6)
+        elif kind == 2:  # ribbon or stroke along a wave
+            inside = np.abs(v - rng.uniform(0, 60) * np.sin(u / size * 6)) - np.exp(rng.uniform(-0.7, 4))
+        elif kind == 3:  # facets: the nearest of some points
+            seeds = np.full((height, width), 255, np.uint8)
+            points = int(rng.integers(3, 30))
+            seeds[rng.integers(0, height, points), rng.integers(0, width, points)] = 0
+            _, cell = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+            tones = rng.normal(0, rng.uniform(1, 30), (points + 1, 1)) + rng.normal(0, 3, (points + 1, 3))
+            img = img + tones.astype(np.float32)[cell]
+            continue
+        elif kind == 4:  # box with or without rounded corners
+            a, b = size * rng.uniform(0.2, 1, 2)
+            inside = np.hypot(np.maximum(np.abs(u) - a, 0), np.maximum(np.abs(v) - b, 0)) - rng.uniform(0.3, size / 4)
+        else:  # rays or parallel lines
+            pitch = rng.uniform(5, 90)
+            across = np.arctan2(v, u) * 30 if rng.random() < 0.5 else v
+            inside = np.abs(across % pitch - pitch / 2) - pitch * rng.uniform(0.02, 0.3)
+        soft = float(rng.choice([0.7, 0.7, 1.5, 6, 30, 120]))
+        cover = 1 / (1 + np.exp(np.clip(inside / soft * 2, -30, 30)))[..., None] * np.float32(rng.uniform(0.04, 1))
+        tint = ramp(20) if rng.random() < 0.4 else img + (rng.normal(0, 40) + rng.normal(0, 12, 3)).astype(np.float32)
+        img = img + (tint - img) * cover
+    noise = np.float32(rng.choice([0, 0, 0, 0.4, 0.8, 2]))
+    img = np.clip(np.rint(img + rng.standard_normal(img.shape, np.float32) * noise), 0, 255).astype(np.uint8)
+    return _jpeg(img, rng.integers(70, 99)) if rng.random() < 0.4 else img
+
+
 def _jpeg(img: np.ndarray, quality: int) -> np.ndarray:
     return cv2.imdecode(cv2.imencode(".jpg", img, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])[1], cv2.IMREAD_COLOR)
 
@@ -362,9 +416,23 @@ class Composer:
         sure = np.zeros((SIDE, SIDE), np.uint8)
         unsure = np.zeros((SIDE, SIDE), np.uint8)
         kind = rng.random()
-        if kind < 0.07:
+        if kind < 0.06:
             img = _texture(rng)
-        elif kind < 0.15:  # paper, screens, slides
+        elif kind < 0.2:
+            img = artwork(rng)
+        elif kind < 0.27:  # fine structure: dither, printing screens, pixel art, stars …
+            photo = self.photos[int(rng.integers(len(self.photos)))]
+            img = drawn(cv2.resize(photo, (2 * SIDE, 2 * SIDE)), rng, str(rng.choice(list(DRAWN))))
+            y, x = (int(rng.integers(max(1, n - SIDE))) for n in img.shape[:2])
+            img = cv2.copyMakeBorder(
+                img[y : y + SIDE, x : x + SIDE],
+                0,
+                max(0, SIDE - img.shape[0]),
+                0,
+                max(0, SIDE - img.shape[1]),
+                cv2.BORDER_REFLECT_101,
+            )
+        elif kind < 0.34:  # paper, screens, slides
             a, b = (
                 rng.integers(0, 256, (2, 3))
                 if rng.random() < 0.4
@@ -377,7 +445,9 @@ class Composer:
             i = int(rng.integers(len(self.photos)))
             photo = self.photos[i]
             h, w = photo.shape[:2]
-            side = int(min(h, w, SIDE / np.exp(rng.uniform(np.log(0.55), np.log(2.2)))))
+            enlarged = rng.random() < 0.15  # as large pictures often are, and then grained by an editor
+            zoom = np.exp(rng.uniform(np.log(2.2), np.log(7)) if enlarged else rng.uniform(np.log(0.55), np.log(2.2)))
+            side = int(min(h, w, SIDE / zoom))
             y, x = int(rng.integers(h - side + 1)), int(rng.integers(w - side + 1))
             crop = photo[y : y + side, x : x + side]
             scale = SIDE / side
@@ -392,6 +462,8 @@ class Composer:
             if rng.random() < 0.4:
                 gain, lift = rng.uniform(0.4, 1.3), rng.uniform(-40, 40)
                 img = np.clip(img.astype(np.float32) * gain + lift + (1 - gain) * 100, 0, 255).astype(np.uint8)
+            if enlarged and rng.random() < 0.7:
+                img = film(img, rng)
         img = np.ascontiguousarray(img)
         if rng.random() < 0.2:
             img = self._noise(img, rng.uniform(1, 9))
@@ -417,7 +489,7 @@ class Composer:
         core_known = sure < 20
         weight = (unsure < 20).astype(np.float32)
         angle = np.full((small, small), np.nan, np.float32)
-        count = int(rng.choice([0, 1, 2, 3], p=[0.1, 0.34, 0.3, 0.26]))
+        count = int(rng.choice([0, 1, 2, 3], p=[0.16, 0.32, 0.28, 0.24]))
         plan = []
         for _ in range(count):
             i = int(np.searchsorted(self.chance, rng.random()))
@@ -584,8 +656,19 @@ class Composer:
         return colour
 
 
+def label_photos(data: Path) -> dict[str, list]:
+    """Return file name → [quad, length of the text, confidence] of the writing that PP-OCR finds in each photograph."""
+    from rapidocr_onnxruntime import RapidOCR
+
+    engine, found = RapidOCR(intra_op_num_threads=1), {}
+    for path in assets.photos(data, "train") + assets.photos(data, "test"):
+        lines, _ = engine(str(path))
+        found[path.name] = [[quad, len(text), float(score)] for quad, text, score in lines or []]
+    return found
+
+
 def load_photos(data: Path, part: str) -> tuple[list[np.ndarray], list[list[tuple[np.ndarray, float]]]]:
-    """Return the photographs of a part and the text that OCR found in each (`ocr_photos.json`, see train.py)."""
+    """Return the photographs of a part and the text that OCR found in each (`--label`)."""
     found = json.loads((CACHE / "ocr.json").read_text()) if (CACHE / "ocr.json").exists() else {}
     photos, boxes = [], []
     for path in assets.photos(data, part):
@@ -604,11 +687,16 @@ def main() -> None:
     ap.add_argument("--part", default="train")
     ap.add_argument("--layers", type=int, default=12000)
     ap.add_argument("--seed", type=int, default=1)
+    ap.add_argument("--label", action="store_true", help="find the writing in the photographs themselves, by OCR")
     ap.add_argument("--preview")
     args = ap.parse_args()
     cv2.setNumThreads(1)
     data = assets.data_dir(args.data)
     path = CACHE / f"layers_{args.part}_{args.seed}.npz"
+    CACHE.mkdir(exist_ok=True)
+    if args.label:
+        (CACHE / "ocr.json").write_text(json.dumps(label_photos(data)))
+        return
     if not args.preview:
         layers = make_layers(data, args.part, args.layers, args.seed)
         np.savez(path, **layers)

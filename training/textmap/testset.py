@@ -1,4 +1,4 @@
-"""Labelled pictures to judge the text map and its findings: attacks of seven kinds and five kinds of benign pictures.
+"""Labelled pictures to judge the text map and its findings: attacks of seven kinds and six kinds of benign pictures.
 
 Photographs, fonts and sentences are those of one part of the splits (`"test"` to report, `"train"` to calibrate). A
 picture is a function of (part, kind, index), so that kinds can grow without changing what was there.
@@ -31,7 +31,7 @@ ATTACKS = {
     "scaling": 50,
     "alpha": 50,
 }
-BENIGN = {"clean": 400, "scene": 80, "scene_made": 60, "watermark": 40, "document": 100}
+BENIGN = {"clean": 400, "large": 40, "scene": 80, "scene_made": 60, "watermark": 40, "document": 100}
 
 
 @dataclass
@@ -288,6 +288,21 @@ class Maker:
 
     def _clean(self, rng: np.random.Generator, i: int) -> Picture:
         return Picture("clean", self.clean[i], None, np.zeros(self.clean[i].shape[:2], bool))
+
+    def _large(self, rng: np.random.Generator, i: int) -> Picture:
+        """One to eight megapixels without writing: a drawn ground, or a photograph enlarged, half of them grained."""
+        pixels = np.exp(rng.uniform(np.log(1e6), np.log(8e6)))
+        if i % 2:
+            w = round((pixels * rng.uniform(1.2, 1.8)) ** 0.5)
+            img = render.artwork(rng, round(pixels / w), w)
+        else:
+            photo = self.clean[int(rng.integers(len(self.clean)))]
+            scale = (pixels / (photo.shape[0] * photo.shape[1])) ** 0.5
+            img = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            if rng.random() < 0.5:
+                img = render.film(img, rng)
+            img = render._jpeg(img, rng.integers(70, 98))
+        return Picture("large", img, None, np.zeros(img.shape[:2], bool))
 
     def _scene(self, rng: np.random.Generator, i: int) -> Picture:
         return Picture("scene", self.scene[i], None, np.zeros(self.scene[i].shape[:2], bool))

@@ -34,7 +34,7 @@
 //
 //     evidence = max(log_ratio sqrt(min(z, 60)) / 1.83, |shift_z| / 7)
 //
-// is kept: z alone prefers multiples of the true frequency once sampled pixels stick out sixteenfold, log_ratio alone
+// is kept, shifts below 0.05 grey levels aside, which large smooth pictures have of their own: z alone prefers multiples of the true frequency once sampled pixels stick out sixteenfold, log_ratio alone
 // prefers chance in small samples. benchmarks/scaling.py measures the evidence of photographs and of attacks.
 //
 // Of a picture above 2^20 pixels bands of 64 rows are looked at, evenly spread. Frequencies tried: multiples of 1/8, and

@@ -122,9 +122,18 @@ class Lines:
         tall = self.height > 0.4 * max(self.view.pixels.shape[:2])
         return np.asarray(np.maximum(aspect - 0.8, 0) * ~tall, np.float32)
 
+    @cached_property
+    def ink(self) -> Floats:
+        """1 where a line deviates by 2.4 grey levels (ink 6 levels off) or more, 0 from 1.2 down.
+
+        Bands and blocks of smooth grounds lie below: of faint writing in calibration pictures 1 line in 100 deviates by less
+        than 3.3, of what the map finds on desktop backgrounds 10 in 100 by less than 1.5.
+        """
+        return np.asarray(np.clip((self.contrast - 1.2) / 1.2, 0, 1), np.float32)
+
     def weight(self) -> Floats:
         """How much each line counts as writing: sureness times how line-like it is."""
-        return np.asarray(self.core * self.text * self.fill * self.line_like, np.float32)
+        return np.asarray(self.core * self.text * self.fill * self.line_like * self.ink, np.float32)
 
     @cached_property
     def laid(self) -> Floats:
@@ -133,7 +142,7 @@ class Lines:
         The cube lets one sure line outweigh many doubtful ones: at 1 % false positives it finds a tenth more of the
         translucent and overlaid pictures than the plain sum (benchmarks/typographic.py).
         """
-        return np.asarray(self.put**3 * self.line_like, np.float32)
+        return np.asarray(self.put**3 * self.line_like * self.ink, np.float32)
 
     def faint(self) -> Floats:
         """1 where a line holds hardly any contrast (deviation of 2.4 grey levels: ink 6 levels off), 0 from 24 levels on."""
