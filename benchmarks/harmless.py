@@ -89,7 +89,8 @@ def main() -> None:
         rng = np.random.default_rng(20261123)
         judge(name, (make(p, rng) for p in photos[::2]))
     if options.folder:
-        found = (p for p in sorted(options.folder.rglob("*")) if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+        every = sorted({p.resolve() for p in options.folder.rglob("*")})  # one picture often has links of other names
+        found = (p for p in every if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
         judge("folder", (p for p in found if np.prod(Image.open(p).size) >= 1e6))
     result = {"policy": options.policy, "pictures_a_row": len(photos), "rows": rows}
     options.out.write_text(json.dumps(result, indent=1) + "\n")
