@@ -1,4 +1,4 @@
-"""White Gaussian noise on the 34 CBSD68 originals at hand: the experimental net beside the native filters.
+"""White Gaussian noise on the 34 CBSD68 originals at hand: the network beside the native filters.
 
     PYTHONPATH=python python training/purifier/denoise.py --data DIR [--checkpoint ema.pt] \
         --out benchmarks/results/denoise.json
@@ -52,9 +52,7 @@ def main() -> None:
     p.add_argument("--out", type=Path, required=True)
     a = p.parse_args()
     torch.set_num_threads(1)
-    net = Purifier().eval()
-    if a.checkpoint:
-        net.load_state_dict({k: v.float() for k, v in torch.load(a.checkpoint).items()})
+    net = Purifier.load(a.checkpoint) if a.checkpoint else None
     files = sorted(f for f in (a.data / "cbsd").iterdir() if f.suffix in (".png", ".jpg"))
     rows: dict[str, dict[str, float]] = {}
     for sigma in (15, 25, 50):
@@ -64,9 +62,9 @@ def main() -> None:
             noisy = clean + np.random.default_rng((sigma, i)).standard_normal(clean.shape) * sigma
             byte = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
             made = {"noisy": noisy, "noisy, uint8": byte, **{k: f(byte, sigma) for k, f in FILTERS.items()}}
-            if a.checkpoint:
-                made["experimental net"] = denoise(net, noisy.astype(np.float32), sigma)
-                made["experimental net, uint8 in"] = denoise(net, byte.astype(np.float32), sigma)
+            if net:
+                made["network"] = denoise(net, noisy.astype(np.float32), sigma)
+                made["network, uint8 in"] = denoise(net, byte.astype(np.float32), sigma)
             for name, picture in made.items():
                 scores.setdefault(name, []).append(psnr(picture, clean))
         for name, values in scores.items():

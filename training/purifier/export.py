@@ -226,15 +226,6 @@ def on_blocks(net: Purifier) -> None:
         setattr(net, name, new)
 
 
-def heard(net: Purifier, x: torch.Tensor) -> bool:
-    """False where nothing comes up from the levels below the first: their last rectifiers are dead."""
-    made = []
-    hook = net.dec1.register_forward_hook(lambda _, __, out: made.append(out.max()))
-    net.lower(F.relu(net.stem(x)))
-    hook.remove()
-    return bool(made[0] > 0)
-
-
 @torch.no_grad()
 def write(net: Purifier, inputs: torch.Tensor) -> onnx.ModelProto:
     """Return the graph of `net` (see `on_blocks`) with ranges from uint8 `inputs`."""
@@ -253,14 +244,14 @@ def write(net: Purifier, inputs: torch.Tensor) -> onnx.ModelProto:
 
     bands = g.conv("stem", x, net.stem)
     e0 = g.relu("e0", bands)
-    if heard(net, pixels):
+    if net.up1.weight.any():
         e1 = res("enc1", g.conv("down1", e0, net.down1, relu=True), net.enc1)
         m = res("mid0", g.conv("down2", e1, net.down2, relu=True), net.mid[0])
         deep = res("deep", g.conv("down3", m, net.down3, relu=True), net.deep)
         m = res("mid1", up("up3", deep, net.up3, m), net.mid[1])
         d1 = g.conv("dec1", up("up2", m, net.up2, e1), net.dec1, relu=True)
         low = up("up1", d1, net.up1, e0)
-    else:
+    else:  # the levels below are not heard, as in the first that shipped
         low = g.shifted("up1.sum", e0, net.up1.bias)
     d0 = g.conv("dec0", low, net.dec0, relu=True)
     gated = g.pair("Mul", "gated", bands, g.sigmoid("open", g.conv("gate", d0, net.gate)))
@@ -301,10 +292,7 @@ def main() -> None:
     a = p.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    net, plain = Purifier().eval(), Purifier().eval()
-    state = {k: v.float() for k, v in torch.load(a.checkpoint).items()}
-    net.load_state_dict(state)
-    plain.load_state_dict(state)
+    net, plain = (Purifier.load(a.checkpoint).fold() for _ in range(2))
     on_blocks(net)
     model = write(net, blocks(crops(a.data, a.cache, 60, a.seed)))
     raw = model.SerializeToString()

@@ -32,7 +32,8 @@ CROP = 160
 SHARD = 32
 BATCH = 16
 RADII = (4, 6, 8, 8, 8, 12, 16, 16, 16)
-QUALITIES = (30, 50)
+#: Grid positions of the DCT quantise kernel with four shifts, as rows and columns.
+POSITIONS = ((0, 0), (4, 4), (2, 6), (6, 2))
 
 
 def random_crop(image: np.ndarray, rng: np.random.Generator, size: int = CROP, least: float = 0.35) -> np.ndarray:
@@ -190,8 +191,9 @@ class Quantiser(torch.nn.Module):
     The net is followed by this kernel in the presets, so most guidance is given behind it.
     """
 
-    def __init__(self, quality: int) -> None:
+    def __init__(self, quality: int, shifts: int) -> None:
         super().__init__()
+        self.positions = POSITIONS[:shifts]
         scale = 5000 / quality if quality < 50 else 200 - 2 * quality
         k = np.arange(8)
         basis = np.cos((2 * k[None] + 1) * k[:, None] * np.pi / 16) * np.where(k[:, None] == 0, np.sqrt(1 / 8), 0.5)
@@ -212,10 +214,15 @@ class Quantiser(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[0, 255] in and out; height and width multiples of 16."""
-        y = torch.einsum("ij,njhw->nihw", self.ycc, x)
-        luma = self.blocks(y[:, :1] - 128, self.luma) + 128
-        chroma = F.interpolate(self.blocks(F.avg_pool2d(y[:, 1:], 2), self.chroma), scale_factor=2, mode="bilinear")
-        return torch.einsum("ij,njhw->nihw", self.rgb, torch.cat([luma, chroma], 1)).clamp(0, 255)
+        h, w = x.shape[2:]
+        made = 0
+        for top, left in self.positions:
+            y = torch.einsum("ij,njhw->nihw", self.ycc, F.pad(x, (left, 16 - left, top, 16 - top), mode="replicate"))
+            luma = self.blocks(y[:, :1] - 128, self.luma) + 128
+            chroma = F.interpolate(self.blocks(F.avg_pool2d(y[:, 1:], 2), self.chroma), scale_factor=2, mode="bilinear")
+            rgb = torch.einsum("ij,njhw->nihw", self.rgb, torch.cat([luma, chroma], 1)).clamp(0, 255)
+            made = made + rgb[:, :, top : top + h, left : left + w]
+        return made / len(self.positions)
 
 
 @torch.no_grad()
@@ -269,12 +276,14 @@ def main() -> None:
         "--make-pool", action="store_true", help="make shards of the pool for so many minutes, train nothing"
     )
     p.add_argument("--init", type=Path)
-    p.add_argument("--revive", action="store_true", help="start the levels below the first anew")
     p.add_argument("--lr", type=float, default=1.5e-3)
     p.add_argument("--decay", type=float, default=0.25, help="last part of the run, in which the rate falls to nothing")
+    p.add_argument("--settle", type=float, default=1.0, help="part of the run after which batch norms stay as they are")
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--noise-share", type=float, default=0.05, help="share of the steps that are plain denoising")
     p.add_argument("--quantised-share", type=float, default=0.0, help="share of guidance behind the DCT quantiser")
+    p.add_argument("--qualities", type=int, nargs="+", default=[30, 50], help="of the DCT quantiser")
+    p.add_argument("--shifts", type=int, default=1, choices=(1, 2, 4), help="its grid positions")
     p.add_argument("--pixel", type=float, default=2.0, help="weight of the pixel loss in guided steps")
     p.add_argument("--middle", type=float, default=1.5, help="weight of the feature map in guided steps")
     p.add_argument("--logits", type=float, default=0.5, help="weight of the logits in guided steps")
@@ -300,13 +309,10 @@ def main() -> None:
         return
     held = np.stack([random_crop(load_rgb(f), np.random.default_rng(7), 160) for f in photos(a.data, "choose")[:12]])
     sets, judging = attack_sets(a.data, a.cache, "choose", "lite1", "lite2"), Session("lite1", a.cache)
-    quantisers = [Quantiser(q) for q in QUALITIES]
+    quantisers = [Quantiser(q, a.shifts) for q in a.qualities]
     net = Purifier()
     if a.init:
-        known = {k: v.float() for k, v in torch.load(a.init).items()}
-        net.load_state_dict(net.state_dict() | known)  # a checkpoint of before the deepest level fits too
-    if a.revive:
-        net.revive()
+        net.load_state_dict(torch.load(a.init))
     net.to(memory_format=torch.channels_last)
     ema = {k: v.clone() for k, v in net.state_dict().items()}
     opt = torch.optim.AdamW(net.parameters(), lr=a.lr, weight_decay=1e-4)
@@ -319,7 +325,7 @@ def main() -> None:
     def report(n: int) -> None:
         """Save and judge the averaged weights."""
         live = {k: v.clone() for k, v in net.state_dict().items()}
-        net.load_state_dict(ema)
+        net.eval().load_state_dict(ema)
         torch.save(ema, a.out / "ema.pt.new")
         (a.out / "ema.pt.new").replace(a.out / "ema.pt")
         note(
@@ -336,6 +342,7 @@ def main() -> None:
         progress = min(max(used / (a.minutes * 60), step / a.steps), 1.0)
         for g in opt.param_groups:
             g["lr"] = a.lr * min(1.0, (step + 1) / 100, (1 - progress) / a.decay + 1e-3)
+        net.train(progress < a.settle)
         name = str(rng.choice(list(victims)))
         guided = rng.random() >= a.noise_share
         if guided:
@@ -368,7 +375,7 @@ def main() -> None:
             losses.setdefault(k, []).append(v.item())
         decay = min(0.998, step / (step + 20))
         for k, v in net.state_dict().items():
-            ema[k].lerp_(v, 1 - decay)
+            ema[k].lerp_(v, 1 - decay) if v.is_floating_point() else ema[k].copy_(v)
         if step % 100 == 0:
             pool.refresh()
             note(
