@@ -156,11 +156,10 @@ void total_variation(const ImageView& in, const MutableImageView& out, double we
     // One strip a thread: each computes `updates` rows of its neighbours once more.
     const int64_t threads = context.threads > 0 ? context.threads : default_threads();
     const int64_t strip = std::max((v.height + threads - 1) / threads, grain_rows(v, 1 << 14));
-    parallel_for(context, v.height, std::max<int64_t>(8 * updates, strip),
-                 [&](int64_t begin, int64_t end) {
-                     tv_rows(v, out, std::max<int64_t>(0, begin - updates), std::min(v.height, end + updates), begin,
-                             end, updates, static_cast<float>(weight * 255.0), k);
-                 });
+    parallel_for(context, v.height, std::max<int64_t>(8 * updates, strip), [&](int64_t begin, int64_t end) {
+        tv_rows(v, out, std::max<int64_t>(0, begin - updates), std::min(v.height, end + updates), begin, end, updates,
+                static_cast<float>(weight * 255.0), k);
+    });
 }
 
 void nlm(const ImageView& in, const MutableImageView& out, double h, int search, const Context& context) {
