@@ -156,6 +156,17 @@ def test_faint_payloads_shift_the_mean(backend: str, kernel: str, ratio: int) ->
     assert abs(opacity_left(image, mended, payload, kernel)) < 0.04
 
 
+def test_a_shift_of_hundredths_of_a_level_is_no_payload() -> None:
+    """Large smooth pictures have such shifts of their own, many standard errors of them."""
+    shifts = []
+    for share in (0.03, 0.08):
+        image = np.full((1024, 1024, 3), 128, np.uint8)
+        sampled = image[2::4, 2::4]
+        sampled[np.random.default_rng(1).random(sampled.shape[:2]) < share] += 1
+        shifts.append(_core.signal.sampling_grid(image).shift)
+    assert shifts[0] == 0 and shifts[1] == pytest.approx(0.08, abs=0.005)
+
+
 def test_one_result_on_every_backend_and_thread_count() -> None:
     attack = attacks.image_scaling(scene(611, 907), stripes(200, 300), "bilinear", 0.3)
     results, pictures = set(), set()

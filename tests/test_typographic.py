@@ -8,6 +8,7 @@ from PIL import Image as PilImage
 from PIL import ImageDraw, ImageFont
 
 from ondevice_guard import _core
+from ondevice_guard.detectors.typographic import Lines
 from ondevice_guard.errors import UnsupportedInput
 from ondevice_guard.types import Image, View, Views
 
@@ -426,6 +427,29 @@ def test_any_shape_is_accepted_and_flat_pictures_are_clean(detector, shape):
     for level in (0, 255):
         found = look(detector, np.full((*shape, 3), level, np.uint8))
         assert all(f.score < 0.5 for f in found.values())
+
+
+def test_what_deviates_by_a_grey_level_is_no_line():
+    of_each = {name: np.ones(5, np.float32) for name in ("text", "overlay", "core", "direction", "fill", "put")}
+    strip = {name: np.zeros(5, np.float32) for name in ("along", "across")}
+    quads = np.tile(np.array([[10, 10], [90, 10], [90, 20], [10, 20]], np.float32), (5, 1, 1))
+    view = View("original", np.zeros((200, 200, 3), np.uint8))
+    lines = Lines(view, quads, contrast=np.array([0, 1.2, 1.8, 2.4, 40], np.float32), **of_each, **strip)
+    for weights in (lines.weight(), lines.laid):
+        assert np.allclose(weights / weights[-1], [0, 0, 0.5, 1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_folds_of_a_large_drawn_ground_are_no_writing(detector, seed):
+    rng, (y, x) = np.random.default_rng(seed), np.mgrid[0:1080, 0:1920].astype(np.float64)
+    ground = np.full(y.shape, 100.0)
+    for _ in range(6):
+        t = rng.uniform(0, 3.14)
+        along, across = x * np.cos(t) + y * np.sin(t), y * np.cos(t) - x * np.sin(t)
+        edge = across - rng.uniform(-400, 900) - rng.uniform(10, 80) * np.sin(along / rng.uniform(60, 400))
+        ground += rng.uniform(4, 30) / (1 + np.exp(np.clip(-edge / 1.5, -30, 30)))
+    found = look(detector, np.repeat(np.rint(ground).astype(np.uint8)[..., None], 3, -1))
+    assert max(found[kind].score for kind in ("overlay_text", "hidden_text", "scaling")) < 0.5
 
 
 def test_letters_as_large_as_a_tile_are_found_in_a_large_picture(detector):
