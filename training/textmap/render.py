@@ -317,7 +317,7 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
 
 def artwork(rng: np.random.Generator, height: int = SIDE, width: int = SIDE) -> np.ndarray:
     """A drawn picture or a piece of one (desktop background, poster, cover): slow gradients in bands of one level, soft and
-    sharp shapes, folds, facets and fine lines upon them. Lengths are in pixels, whatever the size."""
+    sharp shapes, folds, facets and fine lines upon them. Lengths are in pixels, but for the shortest gradients."""
     yy, xx = np.mgrid[0:height, 0:width].astype(np.float32)
 
     def ramp(spread: float) -> np.ndarray:
