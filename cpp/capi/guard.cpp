@@ -60,7 +60,7 @@ const Purifier& Guard::purifier() {
     if (!runtime_)
         throw Error(Code::unsupported, "the learned purifier needs a runtime: load the context with one first");
     if (!purifier_) {
-        const int threads = run.threads == 0 ? default_threads() : run.threads;
+        const int threads = thread_count(run);
         purifier_ = std::make_unique<Purifier>(models_, *runtime_, threads);
     }
     return *purifier_;
@@ -111,7 +111,7 @@ void Guard::load(const std::string& models, const Runtime* runtime) {
         throw Error(Code::unsupported, "runtime: is null, and the policy names detectors that need it");
     const bool strong = (policy.detectors & Policy::adversarial) && policy.purify == "strong";
     if (strong && !runtime) throw Error(Code::unsupported, "runtime: is null, and the policy's preset strong needs it");
-    const int threads = run.threads == 0 ? default_threads() : run.threads;
+    const int threads = thread_count(run);
     std::unique_ptr<Purifier> purifier;
     std::unique_ptr<Adversarial> adversarial;
     std::unique_ptr<Content> content;

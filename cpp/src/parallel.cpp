@@ -154,6 +154,10 @@ int default_threads() {
     return std::min(kMaxThreads, wanted > 0 ? wanted : count_cpus());
 }
 
+int thread_count(const Context& context) {
+    return context.threads > 0 ? std::min(context.threads, kMaxThreads) : default_threads();
+}
+
 void parallel_for(const Context& context, int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
     if (n <= 0) return;
     grain = std::max<int64_t>(grain, 1);
@@ -162,8 +166,7 @@ void parallel_for(const Context& context, int64_t n, int64_t grain, const std::f
         body(0, n);
         return;
     }
-    const int64_t threads =
-        std::min<int64_t>(most, context.threads > 0 ? std::min(context.threads, kMaxThreads) : default_threads());
+    const int64_t threads = std::min<int64_t>(most, thread_count(context));
     if (threads == 1) {
         body(0, n);
         return;

@@ -23,6 +23,9 @@ struct Context {
 /// CPUs this process may run on (affinity respected), or ONDEVICE_GUARD_THREADS where it is a positive number.
 int default_threads();
 
+/// The threads that a call may use: `context.threads`, or where that is 0 `default_threads()`.
+int thread_count(const Context& context);
+
 /// Calls body(begin, end) for consecutive ranges that cover [0, n); no range but the last is shorter than `grain`.
 /// Nested calls run on the calling thread. The first exception of a body is rethrown here, after all have ended.
 void parallel_for(const Context& context, int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body);
