@@ -1,4 +1,9 @@
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <mutex>
 #include <vector>
 
 #include "door.hpp"
@@ -56,68 +61,93 @@ void tv_rows(const ImageView& v, const MutableImageView& out, int64_t top, int64
 // ---- wavelet shrinkage -----------------------------------------------------------------------------------------------
 
 constexpr int kLevels = 3;
+constexpr int64_t kStrip = 1 << kLevels;  // rows that the transform never mixes with others
+constexpr int kDiagonals = 1021;          // absolute diagonal details of the finest level are below it
 
-/// One channel in one position of the Haar grid, and room for its bands.
+/// Details of one channel in one position of the Haar grid, and what decides how they are shrunk.
 struct Bands {
-    int64_t width, height;  // of the plane, multiples of 2^kLevels
-    std::vector<int16_t> plane;
-    std::vector<int16_t> band[kLevels][4];  // sums, vertical, horizontal, diagonal details
-    std::vector<float> image[2];
+    int64_t width = 0, height = 0;   // of the plane, multiples of kStrip
+    int16_t* band[kLevels][4] = {};  // sums (kept of the coarsest level), vertical, horizontal, diagonal details
+    int64_t squares[kLevels][3] = {};
+    std::vector<int64_t> diagonals;  // histogram of the finest
+    float thresholds[kLevels][3] = {};
 
-    Bands(int64_t w, int64_t h) : width(w), height(h), plane(static_cast<size_t>(w * h)) {
+    /// Takes width * height numbers from `memory`: there are as many coefficients as pixels.
+    void lay(int64_t w, int64_t h, int16_t* memory) {
+        width = w, height = h;
         for (int l = 0; l < kLevels; ++l) {
-            for (auto& b : band[l]) b.resize(static_cast<size_t>((w >> (l + 1)) * (h >> (l + 1))));
+            for (int i = l + 1 < kLevels ? 1 : 0; i < 4; ++i, memory += size(l)) band[l][i] = memory;
         }
-        for (auto& i : image) i.resize(static_cast<size_t>(w * h));
+    }
+    size_t size(int level) const { return static_cast<size_t>((width >> (level + 1)) * (height >> (level + 1))); }
+    int16_t* row(int level, int i, int64_t y) const { return band[level][i] + y * (width >> (level + 1)); }
+
+    void forget() {
+        std::memset(squares, 0, sizeof squares);
+        diagonals.assign(kDiagonals, 0);
+    }
+
+    void decide(double sigma) {
+        if (sigma < 0.0) {  // median of |diagonal details| / 0.6745, in sample values (they are twice the orthonormal)
+            const int64_t half = (static_cast<int64_t>(size(0)) + 1) / 2;
+            int64_t seen = 0;
+            int value = 0;
+            while ((seen += diagonals[static_cast<size_t>(value)]) < half) ++value;
+            sigma = sigma_of_median(value);
+        }
+        for (int l = 0; l < kLevels; ++l) {
+            const double unit = static_cast<double>(1 << (l + 1));  // these coefficients / unit = orthonormal ones
+            for (int i = 0; i < 3; ++i)
+                thresholds[l][i] =
+                    bayes_threshold(static_cast<double>(squares[l][i]), static_cast<double>(size(l)), unit, sigma);
+        }
     }
 };
 
-/// Median of |diagonal details| of the finest level / 0.6745, in sample values (those details are twice the orthonormal).
-double noise_of(const std::vector<int16_t>& diagonal) {
-    std::vector<int64_t> histogram(1021, 0);
-    for (const int16_t d : diagonal) ++histogram[static_cast<size_t>(std::abs(static_cast<int>(d)))];
-    const int64_t half = (static_cast<int64_t>(diagonal.size()) + 1) / 2;
-    int64_t seen = 0;
-    size_t value = 0;
-    while ((seen += histogram[value]) < half) ++value;
-    return sigma_of_median(static_cast<int>(value));
+/// Transforms strip `s` of channel `c`, whose grid begins (sx, sy) pixels before the picture, into `b`; what it finds of
+/// the statistics is added to `squares` and `diagonals`. `scratch`: 2 * kStrip * b.width numbers.
+void transform_strip(const ImageView& v, int64_t c, int64_t sx, int64_t sy, int64_t s, Bands& b,
+                     const DenoiseKernels& k, int16_t* scratch, int64_t (&squares)[kLevels][3], int64_t* diagonals) {
+    int16_t *from = scratch, *sums = scratch + kStrip * b.width;
+    for (int64_t y = 0; y < kStrip; ++y) {
+        int16_t* to = from + y * b.width;
+        k.channel(v.row(std::min(std::max<int64_t>(s * kStrip + y - sy, 0), v.height - 1)) + c, v.channels, v.width,
+                  to + sx);
+        std::fill(to, to + sx, to[sx]);
+        std::fill(to + sx + v.width, to + b.width, to[sx + v.width - 1]);
+    }
+    for (int l = 0; l < kLevels; ++l) {
+        const int64_t w = b.width >> (l + 1), rows = kStrip >> (l + 1);
+        for (int64_t y = 0; y < rows; ++y) {
+            const int16_t* pair = from + 2 * y * 2 * w;
+            const int64_t at = s * rows + y;
+            int16_t* sum = l + 1 < kLevels ? sums + y * w : b.row(l, 0, at);
+            k.haar(pair, pair + 2 * w, w, sum, b.row(l, 1, at), b.row(l, 2, at), b.row(l, 3, at));
+            for (int i = 0; i < 3; ++i) squares[l][i] += k.sum_of_squares(b.row(l, i + 1, at), w);
+            if (l > 0) continue;
+            const int16_t* diagonal = b.row(0, 3, at);
+            for (int64_t x = 0; x < w; ++x) ++diagonals[std::abs(static_cast<int>(diagonal[x]))];
+        }
+        std::swap(from, sums);
+    }
 }
 
-/// Shrinks b.plane into b.image[0].
-void shrink_bands(Bands& b, double sigma, const DenoiseKernels& k) {
-    const int16_t* source = b.plane.data();
-    for (int l = 0; l < kLevels; ++l) {
-        const int64_t w = b.width >> (l + 1), h = b.height >> (l + 1);
-        for (int64_t y = 0; y < h; ++y) {
-            const int16_t* a = source + 2 * y * 2 * w;
-            const size_t at = static_cast<size_t>(y * w);
-            k.haar(a, a + 2 * w, w, &b.band[l][0][at], &b.band[l][1][at], &b.band[l][2][at], &b.band[l][3][at]);
-        }
-        source = b.band[l][0].data();
-    }
-    if (sigma < 0.0) sigma = noise_of(b.band[0][3]);
-    const std::vector<int16_t>& coarsest = b.band[kLevels - 1][0];
-    std::vector<float>* from = &b.image[kLevels % 2];
-    for (size_t i = 0; i < coarsest.size(); ++i) (*from)[i] = coarsest[i];
+/// Shrinks strip `s` of `b` and transforms it back; returns its kStrip rows, which lie in `scratch` (2 * kStrip * b.width).
+const float* restore_strip(const Bands& b, int64_t s, const DenoiseKernels& k, float* scratch) {
+    float *from = scratch, *to = scratch + kStrip * b.width;
+    const int16_t* coarsest = b.row(kLevels - 1, 0, s);
+    std::copy(coarsest, coarsest + (b.width >> kLevels), from);
     for (int l = kLevels - 1; l >= 0; --l) {
-        const int64_t w = b.width >> (l + 1), h = b.height >> (l + 1);
-        const double unit = static_cast<double>(1 << (l + 1));  // these coefficients / unit = orthonormal ones
-        float thresholds[3];
-        for (int i = 0; i < 3; ++i) {
-            const std::vector<int16_t>& band = b.band[l][i + 1];
-            const int64_t squares = k.sum_of_squares(band.data(), static_cast<int64_t>(band.size()));
-            thresholds[i] =
-                bayes_threshold(static_cast<double>(squares), static_cast<double>(band.size()), unit, sigma);
+        const int64_t w = b.width >> (l + 1), rows = kStrip >> (l + 1);
+        for (int64_t y = 0; y < rows; ++y) {
+            const int64_t at = s * rows + y;
+            float* pair = to + 2 * y * 2 * w;
+            k.unhaar(from + y * w, b.row(l, 1, at), b.row(l, 2, at), b.row(l, 3, at), b.thresholds[l], w, pair,
+                     pair + 2 * w);
         }
-        std::vector<float>& to = b.image[l % 2];
-        for (int64_t y = 0; y < h; ++y) {
-            const size_t at = static_cast<size_t>(y * w);
-            float* a = &to[static_cast<size_t>(2 * y * 2 * w)];
-            k.unhaar(&(*from)[at], &b.band[l][1][at], &b.band[l][2][at], &b.band[l][3][at], thresholds, w, a,
-                     a + 2 * w);
-        }
-        from = &to;
+        std::swap(from, to);
     }
+    return from;
 }
 
 }  // namespace
@@ -154,9 +184,9 @@ void total_variation(const ImageView& in, const MutableImageView& out, double we
     const ImageView& v = packed.view();
     const int updates = iterations - 1;
     // One strip a thread: each computes `updates` rows of its neighbours once more.
-    const int64_t threads = context.threads > 0 ? context.threads : default_threads();
+    const int64_t threads = thread_count(context);
     const int64_t strip = std::max((v.height + threads - 1) / threads, grain_rows(v, 1 << 14));
-    parallel_for(context, v.height, std::max<int64_t>(8 * updates, strip), [&](int64_t begin, int64_t end) {
+    parallel_for(context, v.height, std::max<int64_t>(4 * updates, strip), [&](int64_t begin, int64_t end) {
         tv_rows(v, out, std::max<int64_t>(0, begin - updates), std::min(v.height, end + updates), begin, end, updates,
                 static_cast<float>(weight * 255.0), k);
     });
@@ -229,38 +259,53 @@ void wavelet_shrink(const ImageView& in, const MutableImageView& out, double sig
     const DenoiseKernels& k = *kernels().denoise;
     const Packed packed(in, &out);
     const ImageView& v = packed.view();
-    constexpr int64_t unit = 1 << kLevels;
-    // A channel's statistics are global, so channels are the units of work.
-    parallel_for(context, v.channels, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t c = begin; c < end; ++c) {
-            const int64_t w = (v.width + 2 * unit - 1) / unit * unit, h = (v.height + 2 * unit - 1) / unit * unit;
-            Bands bands(w, h);
-            std::vector<float> sum(static_cast<size_t>(v.width * v.height), 0.0f);
-            for (int s = 0; s < shifts; ++s) {
-                const int64_t sx = kShifts[s][0], sy = kShifts[s][1];
-                for (int64_t y = 0; y < h; ++y) {
-                    const uint8_t* row = v.row(std::min(std::max<int64_t>(y - sy, 0), v.height - 1)) + c;
-                    int16_t* to = &bands.plane[static_cast<size_t>(y * w)];
-                    for (int64_t x = 0; x < w; ++x)
-                        to[x] = row[std::min(std::max<int64_t>(x - sx, 0), v.width - 1) * v.channels];
-                }
-                shrink_bands(bands, sigma, k);
-                for (int64_t y = 0; y < v.height; ++y) {
-                    const float* from = &bands.image[0][static_cast<size_t>((y + sy) * w + sx)];
-                    float* to = &sum[static_cast<size_t>(y * v.width)];
-                    for (int64_t x = 0; x < v.width; ++x) to[x] += from[x];
+    const auto up = [](int64_t n) { return (n + 2 * kStrip - 1) / kStrip * kStrip; };  // room for every shift
+    const int64_t wide = up(v.width), high = up(v.height), n = v.samples_per_row();
+    const std::unique_ptr<int16_t[]> memory(new int16_t[static_cast<size_t>(v.channels * wide * high)]);
+    std::vector<Bands> channels(static_cast<size_t>(v.channels));
+    for (size_t c = 0; c < channels.size(); ++c)
+        channels[c].lay(wide, high, memory.get() + static_cast<int64_t>(c) * wide * high);
+    std::vector<float> sum(shifts > 1 ? static_cast<size_t>(v.height * n) : 0);
+    const int64_t strips = high / kStrip, grain = (grain_rows(v, 1 << 14) + kStrip - 1) / kStrip;
+    std::mutex mutex;
+    for (int shift = 0; shift < shifts; ++shift) {
+        const int64_t sx = kShifts[shift][0], sy = kShifts[shift][1];
+        for (Bands& b : channels) b.forget();
+        parallel_for(context, strips, grain, [&](int64_t begin, int64_t end) {
+            const Scratch scratch(static_cast<size_t>(2 * kStrip * wide) * sizeof(int16_t));
+            std::vector<int64_t> diagonals(kDiagonals);
+            for (int64_t c = 0; c < v.channels; ++c) {
+                Bands& b = channels[static_cast<size_t>(c)];
+                int64_t squares[kLevels][3] = {};
+                std::fill(diagonals.begin(), diagonals.end(), 0);
+                for (int64_t s = begin; s < end; ++s)
+                    transform_strip(v, c, sx, sy, s, b, k, scratch.as<int16_t>(), squares, diagonals.data());
+                const std::lock_guard<std::mutex> lock(mutex);
+                for (int i = 0; i < kLevels * 3; ++i) b.squares[i / 3][i % 3] += squares[i / 3][i % 3];
+                for (size_t i = 0; i < kDiagonals; ++i) b.diagonals[i] += diagonals[i];
+            }
+        });
+        for (Bands& b : channels) b.decide(sigma);
+        const bool last = shift + 1 == shifts;
+        parallel_for(context, strips, grain, [&](int64_t begin, int64_t end) {
+            const Scratch scratch(static_cast<size_t>(2 * kStrip * wide) * sizeof(float));
+            for (int64_t s = begin; s < end; ++s) {
+                for (int64_t c = 0; c < v.channels; ++c) {
+                    const float* rows = restore_strip(channels[static_cast<size_t>(c)], s, k, scratch.as<float>());
+                    for (int64_t i = 0; i < kStrip; ++i) {
+                        const int64_t y = s * kStrip + i - sy;
+                        if (y < 0 || y >= v.height) continue;
+                        const float* from = rows + i * wide + sx;
+                        float* so_far = shifts > 1 ? &sum[static_cast<size_t>(y * n + c * v.width)] : nullptr;
+                        if (so_far) k.add(from, v.width, so_far);
+                        if (last)
+                            k.to_channel(so_far ? so_far : from, 1.0f / static_cast<float>(shifts), v.width, v.channels,
+                                         out.row(y) + c);
+                    }
                 }
             }
-            const float share = 1.0f / static_cast<float>(shifts);
-            for (int64_t y = 0; y < v.height; ++y) {
-                uint8_t* to = out.row(y) + c;
-                for (int64_t x = 0; x < v.width; ++x) {
-                    const float value = sum[static_cast<size_t>(y * v.width + x)] * share + 0.5f;
-                    to[x * v.channels] = static_cast<uint8_t>(std::min(std::max(value, 0.0f), 255.0f));
-                }
-            }
-        }
-    });
+        });
+    }
 }
 
 }  // namespace og

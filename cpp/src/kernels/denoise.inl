@@ -124,11 +124,33 @@ void unhaar(const float* ll, const int16_t* lh, const int16_t* hl, const int16_t
     }
 }
 
+template <int Step>
+OG_FN void spread(const uint8_t* from, int64_t n, int16_t* OG_RESTRICT to) {
+    OG_IVDEP
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i * Step];
+}
+
+void channel(const uint8_t* from, int64_t step, int64_t n, int16_t* to) {
+    if (step == 1) return spread<1>(from, n, to);
+    if (step == 3) return spread<3>(from, n, to);
+    return spread<4>(from, n, to);
+}
+
+void add(const float* from, int64_t n, float* OG_RESTRICT to) {
+    OG_IVDEP
+    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+}
+
+void to_channel(const float* from, float share, int64_t n, int64_t step, uint8_t* OG_RESTRICT to) {
+    OG_IVDEP
+    for (int64_t i = 0; i < n; ++i) to[i * step] = to_sample(from[i] * share + 0.5f);
+}
+
 }  // namespace
 
 extern const DenoiseKernels denoise_kernels;
 const DenoiseKernels denoise_kernels = {
-    tv_image, tv_dual, to_samples, nlm_displacement, nlm_row, haar, sum_of_squares, unhaar,
+    tv_image, tv_dual, to_samples, nlm_displacement, nlm_row, haar, sum_of_squares, unhaar, channel, add, to_channel,
 };
 
 }  // namespace OG_ISA

@@ -39,6 +39,11 @@ struct DenoiseKernels {
     /// The way back, the three detail bands shrunk softly first.
     void (*unhaar)(const float* ll, const int16_t* lh, const int16_t* hl, const int16_t* hh, const float* thresholds,
                    int64_t half, float* a, float* b);
+    /// Every step-th (1, 3 or 4) of step * n samples.
+    void (*channel)(const uint8_t* from, int64_t step, int64_t n, int16_t* to);
+    void (*add)(const float* from, int64_t n, float* to);
+    /// from * share, rounded, into every step-th of step * n samples.
+    void (*to_channel)(const float* from, float share, int64_t n, int64_t step, uint8_t* to);
 };
 
 }  // namespace og
