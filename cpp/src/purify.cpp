@@ -37,7 +37,7 @@ void median(const ImageView& in, const MutableImageView& out, int size, const Co
     const int64_t n = v.samples_per_row(), step = v.channels, radius = size / 2;
     const auto filter = size == 3 ? k.median3_row : k.median5_row;
     parallel_for(context, v.height, grain_rows(v), [&](int64_t begin, int64_t end) {
-        const Scratch scratch(static_cast<size_t>(size * (n + 2 * radius * step)));
+        const Scratch scratch(static_cast<size_t>(size * (n + 2 * radius * step + 128) + 64));
         for (int64_t y = begin; y < end; ++y) {
             const uint8_t* rows[5];
             for (int64_t i = 0; i < size; ++i)

@@ -16,10 +16,10 @@ OG_FN void replicate_ends(uint8_t* p, int64_t n, int64_t step) {
 // The three columns under a window are sorted once per row.
 void median3_row(const uint8_t* const* rows, uint8_t* OG_RESTRICT dst, int64_t n, int64_t step,
                  uint8_t* OG_RESTRICT scratch) {
-    const int64_t padded = n + 2 * step;
-    uint8_t* OG_RESTRICT lo = scratch;
-    uint8_t* OG_RESTRICT mid = scratch + padded;
-    uint8_t* OG_RESTRICT hi = scratch + 2 * padded;
+    const int64_t padded = (n + 2 * step + 127) & ~int64_t{63};
+    uint8_t* OG_RESTRICT lo = scratch + 64 - step;  // so that what is written first is aligned to the widest vectors
+    uint8_t* OG_RESTRICT mid = lo + padded;
+    uint8_t* OG_RESTRICT hi = mid + padded;
     const uint8_t *a = rows[0], *b = rows[1], *c = rows[2];
     OG_IVDEP
     for (int64_t i = 0; i < n; ++i) {
