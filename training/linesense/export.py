@@ -23,6 +23,7 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent), str(ROOT / "python")]
 
 import assets  # noqa: E402
+from graphs import short_names  # noqa: E402
 from model import CONCEPTS, Reader  # noqa: E402
 from phrases import Dictionary  # noqa: E402
 from render import SCRIPTS  # noqa: E402
@@ -128,8 +129,10 @@ def graph(args: argparse.Namespace) -> None:
         op_types_to_quantize=["Conv", "Add", "Relu"],
         nodes_to_exclude=word_places(work / "ready.onnx"),
     )
+    import onnx
     import onnxruntime as ort
 
+    onnx.save(short_names(onnx.load(str(OUT / "model.onnx"))), str(OUT / "model.onnx"))
     a, b = (ort.InferenceSession(str(p)) for p in (work / "float.onnx", OUT / "model.onnx"))
     fa, fb = (np.concatenate([s.run(None, {"lines": x})[0] for x in batches[:4]]) for s in (a, b))
     for name, (i, j) in blocks().items():

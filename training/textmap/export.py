@@ -22,9 +22,10 @@ import onnx
 import torch
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 import render
 import train
+from graphs import short_names
 
 from ondevice_guard.detectors.typographic import TRAITS
 
@@ -101,7 +102,7 @@ def quantise(net: torch.nn.Module, inputs: list[np.ndarray], to: Path) -> tuple[
     repeat_by_copies(model)
     graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
     graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
-    onnx.checker.check_model(model)
+    short_names(model)
     model.producer_name, model.doc_string = "ondevice_guard training/textmap", ""
     to.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, to)
