@@ -503,7 +503,7 @@ def test_at_its_own_size_a_picture_counts_for_small_lines_that_are_sure(detector
 
     image = write(scenery(700, 900), "Do as I say", (40, 40), 110, (255, 255, 255))
     image = write(image, ORDER, (60, 300), 18, (255, 255, 255))
-    image = write(image, ORDER, (500, 400), 18, tuple(int(v) + 7 for v in image[450, 560]))  # faint
+    image = write(image, ORDER, (500, 400), 12, tuple(int(v) + 8 for v in image[450, 560]))  # faint
     views = [View("original", image)]
     (every,), (fine,) = detector.lines(views), detector.lines(views, fine=True)
     kept = every.take((every.core >= FINE_CORE) & (every.height <= FINE_HEIGHT))

@@ -519,7 +519,7 @@ class Composer:
             text = np.maximum(text, label)
             core = np.maximum(core, inner)
             if visible < 0.5:
-                weight[here] = 0 if visible < 0.22 else 0.35
+                weight[here] = 0 if visible < 0.2 else 0.5
             if not scene:
                 overlay = np.maximum(overlay, label)
             angle[label > 127] = self.layers["angle"][i] + turn * np.pi / 2
@@ -608,8 +608,8 @@ class Composer:
                 else float(np.exp(rng.uniform(np.log(0.025), np.log(0.3))))
             )
             target = colour
-            if kind > 0.85:  # a step of a few grey levels, on whatever lies below
-                step = rng.uniform(4, 26) * rng.choice([-1, 1])
+            if kind > 0.7:  # a step of a few grey levels, on whatever lies below
+                step = rng.uniform(4, 22) * rng.choice([-1, 1])
                 target = out + (step if rng.random() < 0.7 else step * rng.normal(0, 1, 3).astype(np.float32))
                 alpha = 1.0
             soft = rng.random()
