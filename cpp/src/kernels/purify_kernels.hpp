@@ -6,7 +6,7 @@ namespace og {
 
 /// Rows of `n` = width * channels samples; `step` = channels is the distance to the neighbour of the same channel.
 struct PurifyKernels {
-    /// rows[0..2]: the rows above, at and below; scratch: 3 * (n + 2 * step) bytes.
+    /// rows[0..2]: the rows above, at and below; scratch: 3 * (n + 2 * step + 128) + 64 bytes, aligned to 64.
     void (*median3_row)(const uint8_t* const* rows, uint8_t* dst, int64_t n, int64_t step, uint8_t* scratch);
     /// rows[0..4]: two above to two below; scratch: 5 * (n + 4 * step) bytes.
     void (*median5_row)(const uint8_t* const* rows, uint8_t* dst, int64_t n, int64_t step, uint8_t* scratch);
