@@ -160,10 +160,11 @@ def trained(rows: list[Row], attacks: list[bool], *, epochs: int = 14, rate: flo
 
     AdamW (weight decay .05), cosine over the epochs, batches of 64 views of like length, labels smoothed by .02. Chosen on
     6,400 pictures of the `fit` part, each half judged by the other (mean recall at .5 to 3 %): boosted trees on the strongest
-    windows of lines .67 to .68; this .73; with what the trees saw added .74; one look at neighbours .72. Its width and epochs were
-    chosen on the same number of pictures through another text map, two to four fits each judged on test pictures of the other half:
-    72 wide, 12 epochs .693; 104, 14 .715; 128, 12 .720; 72, 20 .711; 128, 30 .67. The mean of the first four fits is .702, for four times
-    the bytes; learning from such means .693, a loss on the strongest benign views .688, orders pushed into documents .69.
+    windows of lines .67 to .68; this .73; with what the trees saw added .74; one look at neighbours .72. Its width and
+    epochs were chosen on the same number of pictures through another text map, two to four fits each judged on test
+    pictures of the other half: 72 wide, 12 epochs .693; 104, 14 .715; 128, 12 .720; 72, 20 .711; 128, 30 .67. The mean of
+    the first four fits is .702, for four times the bytes; learning from such means .693, a loss on the strongest benign
+    views .688, orders pushed into documents .69.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
