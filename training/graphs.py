@@ -12,7 +12,7 @@ import onnx
 def short_names(model: onnx.ModelProto) -> onnx.ModelProto:
     """Give tensors names of one to three letters, the most used the shortest, and nodes none; returns the model itself.
 
-    Inputs and outputs keep theirs, and every number stays. Of an int8 network of two megabytes 35 kB were names.
+    Inputs and outputs keep theirs, and every number stays. Of an int8 network of two megabytes 38 kB were names and shapes.
     """
     graph = model.graph
     kept = {v.name for v in (*graph.input, *graph.output)} | {""}

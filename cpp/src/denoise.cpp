@@ -183,7 +183,7 @@ void total_variation(const ImageView& in, const MutableImageView& out, double we
     const Packed packed(in, &out);
     const ImageView& v = packed.view();
     const int updates = iterations - 1;
-    // One strip a thread: each computes `updates` rows of its neighbours once more.
+    // One strip a thread: each computes `updates` rows of each neighbour once more, and has four times as many of its own.
     const int64_t threads = thread_count(context);
     const int64_t strip = std::max((v.height + threads - 1) / threads, grain_rows(v, 1 << 14));
     parallel_for(context, v.height, std::max<int64_t>(4 * updates, strip), [&](int64_t begin, int64_t end) {

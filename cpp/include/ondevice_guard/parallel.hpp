@@ -2,7 +2,8 @@
 //
 // A chunk's output depends on the input alone, never on who computes it or how [0, n) was cut, so results do not depend
 // on the thread count. There is one small pool per process: its threads are started when first needed, look out
-// for 150 us after a call and then sleep, hold no locks while working, and are rebuilt in a forked child (the pool remembers its process id).
+// for 150 us after a call and then sleep, hold no locks while working, and are rebuilt in a forked child (the pool
+// remembers its process id).
 #pragma once
 
 #include <cstdint>
