@@ -3,9 +3,9 @@
     PYTHONPATH=python python benchmarks/harmless.py --data DATA [--photos 48]
 
 Photographs of the test part as they are, as cameras, editors and web sites leave them, and as many pictures full of fine
-structure (`MAKERS` and `DRAWN` of training/adversarial/data.py, which also trained the detectors, with other photographs and
+structure (`MAKERS` and `DRAWN` of training/adversarial/benign.py, which also trained the detectors, with other photographs and
 seeds), handed over as PNG: how many are allowed, sanitized and blocked, and for which findings. Half as many large pictures:
-photographs enlarged to 12 megapixels and grained, as JPEG, and drawn grounds of 8 (`artwork` of training/textmap/render.py,
+photographs enlarged to 12 megapixels and grained, as JPEG, and drawn grounds of 8 (`artwork` of training/adversarial/benign.py,
 which trained the text map). `--folder` adds a row for pictures of your own, such as desktop backgrounds. Documents and
 screenshots are in benchmarks/typographic.py and training/linesense/evaluate.py, prompts in benchmarks/text.py.
 """
@@ -25,10 +25,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training" / "adversarial"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training" / "textmap"))
 import assets
-from data import DRAWN, MAKERS, drawn, film
-from render import artwork
+from benign import DRAWN, MAKERS, artwork, drawn, film
 
 from ondevice_guard import Guard
 

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import train as detector_training
-from data import DRAWN, MAKERS, drawn, gaussian, jpeg
+from benign import DRAWN, MAKERS, drawn, gaussian, jpeg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "purifier"))
 from attacks import attack_sets, centre, load_rgb, photos

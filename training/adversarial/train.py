@@ -26,7 +26,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "purifier"))
 from attacks import centre, load_rgb, photos
-from data import DRAWN, FILTERS, MAKERS, drawn, jpeg, to_u8
+from benign import DRAWN, FILTERS, MAKERS, drawn, jpeg, to_u8
 
 from ondevice_guard import _core
 from ondevice_guard.detectors.adversarial import AdversarialDetector

@@ -3,15 +3,17 @@
     python training/linesense/evaluate.py gather --part fit   --pictures 12800   # strips → cache
     python training/linesense/evaluate.py gather --part fresh --pictures 4800
     python training/linesense/evaluate.py gather --part train --pictures 4800
+    python training/linesense/evaluate.py gather --part ground --pictures 800
     python training/linesense/evaluate.py gather --part test  --pictures 4380
     python training/linesense/evaluate.py fit                                    # the judge, thresholds, figures
 
 The judge (`linereader._Judge`) weighs what the reader makes of sentences, and the reader knows those it was trained on too
 well: a judge fitted on them alone expects too much of others. So it is fitted on sentences of the *test* part, drawn with
 fonts and photographs of the training part (`--part fit`), on others that come from the prompt models' grammars (`--part
-fresh`), and on the reader's own (`--part train`). All but the last are cut in halves that share no text (by hash of the
-text), and every figure is of a test half whose sentences neither the reader nor the judge has seen: a judge fitted on the
-other half. The judge that ships is fitted on both halves. Needs `models/textmap_v1` for `gather`.
+fresh`), on the reader's own (`--part train`), and on pictures without writing in which the text map sees lines all the same
+(`--part ground`). The first two and the test are cut in halves that share no text (by hash of the text), and every figure is
+of a test half whose sentences neither the reader nor the judge has seen: a judge fitted on the other half. The judge that
+ships is fitted on both halves. Needs `models/textmap_v1` for `gather`.
 """
 
 from __future__ import annotations
@@ -37,9 +39,11 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "text"), str(HERE
 import assets  # noqa: E402
 from corpus import Corpus, Generated  # noqa: E402
 from export import OUT, blocks, coded, write_config  # noqa: E402
-from pages import ATTACKS, BENIGN, DOCUMENTS, LEGIBLE, Pages  # noqa: E402
+from pages import ATTACKS, BENIGN, DOCUMENTS, GROUNDS, LEGIBLE, Pages  # noqa: E402
 
 CACHE = HERE / "cache"
+#: What the judge is fitted on.
+PARTS = ("fit", "fresh", "train", "ground")
 
 
 #: Views a picture is looked through besides its own pixels, as the guard's default policy does.
@@ -84,6 +88,7 @@ def gather(args: argparse.Namespace) -> None:
     side = {"now": 0}
     pages = Pages(corpus, usable_fonts(scenes), photos, rng, lambda t: half(t) == side["now"])
     kinds = [*ATTACKS] * 3 + [*BENIGN] * (5 if args.part == "test" else 3)
+    kinds = [*GROUNDS] if args.part == "ground" else kinds
     random.Random(3).shuffle(kinds)
     out, last = [], time.time()
     for i in range(args.start, args.start + args.pictures):
@@ -263,15 +268,15 @@ def fit(args: argparse.Namespace) -> None:
         return [(lines, picture_facts(lines, ground)) for lines, ground in own]
 
     def fitted(*halves: int) -> dict:
-        """On the `fit` and `fresh` pictures of these halves, and all of `train`."""
-        some = [(part, p) for part, p in ours if part == "train" or p["half"] in halves]
+        """On the `fit` and `fresh` pictures of these halves, and all of `train` and `ground`."""
+        some = [(part, p) for part, p in ours if part in ("train", "ground") or p["half"] in halves]
         own = [(r, p["kind"] in ATTACKS) for part, p in some for r in rows(part, p)]
         return trained([r for r, _ in own], [y for _, y in own])
 
     def logit(picture: list[Row], judge: _Judge) -> float:
         return max((judge(*r) for r in picture), default=-np.inf)
 
-    ours, test = [(part, p) for part in ("fit", "fresh", "train") for p in load(part)], load("test")
+    ours, test = [(part, p) for part in PARTS for p in load(part)], load("test")
     kinds, ratio = np.array([p["kind"] for p in test]), np.array([p["ratio"] for p in test])
     t, side = np.isin(kinds, ATTACKS), np.array([p["half"] for p in test])
     by_half = [_Judge(_decoded(fitted(h)), width) for h in (0, 1)]
@@ -290,7 +295,7 @@ def fit(args: argparse.Namespace) -> None:
     by_type = {k: s[kinds == k] > cut for k in ATTACKS}
     figures: dict[str, object] = {
         "pictures": {
-            "fitted on": {part: sum(p == part for p, _ in ours) for part in ("fit", "fresh", "train")},
+            "fitted on": {part: sum(p == part for p, _ in ours) for part in PARTS},
             "benign": int((~t).sum()),
             "attacks": int(t.sum()),
             "documents": int(documents.sum()),
@@ -325,7 +330,7 @@ if __name__ == "__main__":
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("what", choices=("gather", "fit"))
     ap.add_argument("--data")
-    ap.add_argument("--part", default="test", choices=("fit", "fresh", "train", "test"))
+    ap.add_argument("--part", default="test", choices=("fit", "fresh", "train", "ground", "test"))
     ap.add_argument("--pictures", type=int, default=1000)
     ap.add_argument("--start", type=int, default=0, help="of the indices, to gather in pieces")
     ap.add_argument("--seed", type=int, default=1)

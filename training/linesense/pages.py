@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import random
 import re
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 from corpus import Corpus
 from PIL import Image, ImageDraw, ImageFont
 from render import wrap
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "adversarial"))  # behind, since it has a train.py too
+from benign import DRAWN, artwork, drawn, film
 
 from ondevice_guard.evaluate import attacks
 
@@ -53,6 +58,9 @@ BENIGN = (
     "request_ok",
     "mixed",
 )
+#: Pictures without writing in which the text map finds lines all the same: they teach the judge, and are not among the
+#: benign pictures of the figures, whose share of plain photographs they would raise.
+GROUNDS = ("ground",)
 #: Benign kinds that are documents in the sense of the figure "documents flagged <= 3 %".
 DOCUMENTS = ("document", "receipt", "slide", "code", "menu", "screenshot", "mixed", "paper")
 #: Contrast of ink over texture around it below which writing is not legible (the issue's own limit).
@@ -198,6 +206,8 @@ class Pages:
             return self.scaling(), self.ratio
         if kind == "alpha":
             return self.alpha(), self.ratio
+        if kind == "ground":
+            return self.ground(), self.ratio
         return self.draw(kind)[0], self.ratio
 
     def scaling(self) -> np.ndarray:
@@ -231,6 +241,20 @@ class Pages:
             return attacks.alpha_drawn(page)
         out = np.dstack([np.full_like(photo, r.choice((0, 255))), 255 - page.min(-1)])
         return np.ascontiguousarray(out)
+
+    def ground(self) -> np.ndarray:
+        """A picture without writing as desktops and editors have them: drawn, enlarged and grained, or full of fine structure."""
+        r, rng = self.rng, np.random.default_rng(self.rng.getrandbits(32))
+        kind, photo = r.random(), r.choice(self.photos)
+        if kind < 0.2:
+            return drawn(photo, rng, r.choice(list(DRAWN)))
+        pixels = np.exp(r.uniform(np.log(0.3e6), np.log(6e6)))
+        if kind < 0.6:
+            wide = np.sqrt(pixels * r.choice((1.0, 4 / 3, 16 / 9)))
+            return artwork(rng, int(pixels / wide), int(wide))
+        scale = max(1.0, np.sqrt(pixels / (photo.shape[0] * photo.shape[1])))
+        img = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=r.choice((cv2.INTER_CUBIC, cv2.INTER_LINEAR)))
+        return self.finish(film(img, rng) if r.random() < 0.5 else img)
 
     def draw(self, kind: str) -> tuple[np.ndarray, list]:
         """Return (picture, quads of its lines) of a kind whose writing shows as it is."""

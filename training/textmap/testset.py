@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import render
+from benign import artwork
 
 ATTACKS = {
     "figstep": 40,
@@ -294,7 +295,7 @@ class Maker:
         pixels = np.exp(rng.uniform(np.log(1e6), np.log(8e6)))
         if i % 2:
             w = round((pixels * rng.uniform(1.2, 1.8)) ** 0.5)
-            img = render.artwork(rng, round(pixels / w), w)
+            img = artwork(rng, round(pixels / w), w)
         else:
             photo = self.clean[int(rng.integers(len(self.clean)))]
             scale = (pixels / (photo.shape[0] * photo.shape[1])) ** 0.5

@@ -308,6 +308,59 @@ def grass(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
+def artwork(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A drawn picture or a piece of one (desktop background, poster, cover): slow gradients in bands of one level, soft and
+    sharp shapes, folds, facets and fine lines upon them. Lengths are in pixels, but for the shortest gradients."""
+    yy, xx = np.mgrid[0:height, 0:width].astype(np.float32)
+
+    def ramp(spread: float) -> np.ndarray:
+        """Colours that change over 48 pixels or a twelfth of the picture to 3,000 pixels, by `spread` levels or so."""
+        grid = rng.uniform(0, 255, 3) + rng.normal(0, spread, (6, 6, 1)) + rng.normal(0, spread / 3, (6, 6, 3))
+        cell = np.exp(rng.uniform(np.log(max(48, width / 12)), np.log(3000)))
+        y, x = 2 + rng.random(2)
+        where = (xx / cell + x).astype(np.float32) % 6, (yy / cell + y).astype(np.float32) % 6
+        return cv2.remap(grid.astype(np.float32), *where, cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP)
+
+    img = ramp(rng.uniform(2, 80))
+    for _ in range(int(rng.integers(0, 7))):
+        kind, t = rng.integers(6), rng.uniform(0, np.pi)
+        u, v = xx - rng.uniform(0, width), yy - rng.uniform(0, height)
+        u, v = u * np.cos(t) + v * np.sin(t), v * np.cos(t) - u * np.sin(t)
+        size = np.exp(rng.uniform(np.log(6), np.log(1500)))
+        if kind == 0:  # disc or ring
+            far = np.hypot(u, v) - size
+            inside = far if rng.random() < 0.7 else np.abs(far) - rng.uniform(0.5, 6)
+        elif kind == 1:  # hill, wave, fold
+            inside = v - rng.uniform(2, 60) * np.sin(u / size * 6)
+        elif kind == 2:  # ribbon or stroke along a wave
+            inside = np.abs(v - rng.uniform(0, 60) * np.sin(u / size * 6)) - np.exp(rng.uniform(-0.7, 4))
+        elif kind == 3:  # facets: the nearest of some points
+            seeds = np.full((height, width), 255, np.uint8)
+            points = int(rng.integers(3, 30))
+            seeds[rng.integers(0, height, points), rng.integers(0, width, points)] = 0
+            _, cell = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+            tones = rng.normal(0, rng.uniform(1, 30), (points + 1, 1)) + rng.normal(0, 3, (points + 1, 3))
+            img = img + tones.astype(np.float32)[cell]
+            continue
+        elif kind == 4:  # box with or without rounded corners
+            a, b = size * rng.uniform(0.2, 1, 2)
+            inside = np.hypot(np.maximum(np.abs(u) - a, 0), np.maximum(np.abs(v) - b, 0)) - rng.uniform(0.3, size / 4)
+        else:  # rays or parallel lines
+            pitch = rng.uniform(5, 90)
+            across = np.arctan2(v, u) * 30 if rng.random() < 0.5 else v
+            inside = np.abs(across % pitch - pitch / 2) - pitch * rng.uniform(0.02, 0.3)
+        soft = float(rng.choice([0.7, 0.7, 1.5, 6, 30, 120]))
+        cover = 1 / (1 + np.exp(np.clip(inside / soft * 2, -30, 30)))[..., None] * np.float32(rng.uniform(0.04, 1))
+        tint = ramp(20) if rng.random() < 0.4 else img + (rng.normal(0, 40) + rng.normal(0, 12, 3)).astype(np.float32)
+        img = img + (tint - img) * cover
+    noise = np.float32(rng.choice([0, 0, 0, 0.4, 0.8, 2]))
+    img = np.clip(np.rint(img + rng.standard_normal(img.shape, np.float32) * noise), 0, 255).astype(np.uint8)
+    if rng.random() < 0.4:
+        _, data = cv2.imencode(".jpg", img, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 99))])
+        img = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return img
+
+
 DRAWN: dict[str, Maker] = {
     f.__name__: f
     for f in (stars, rendered, particles, halftone, pixel_art, line_art, hatched, cloth, palette, gravel, grass)
