@@ -129,13 +129,11 @@ __global__ void nlm(NlmJob job) {
 
 // ---- wavelet shrinkage -----------------------------------------------------------------------------------------------
 
-constexpr int kLevels = 3, kMagnitudes = 1021;
-
-/// What one channel in one position of the grid needs; sides are multiples of 2^kLevels.
+/// What one channel in one position of the grid needs; sides are multiples of 2^kHaarLevels.
 struct WaveletPlan {
     int width, height;
     int16_t* plane;
-    int16_t* band[kLevels][4];
+    int16_t* band[kHaarLevels][4];
     float* image[2];
     float* sum;                   // of the picture's size
     unsigned long long* squares;  // [level][detail]
@@ -163,7 +161,7 @@ __global__ void haar(const int16_t* source, int width, int height, int16_t* ll, 
 }
 
 struct StatisticsTile {
-    uint32_t histogram[kMagnitudes];
+    uint32_t histogram[kDiagonals];
     unsigned long long squares[kThreads];
 };
 
@@ -172,7 +170,7 @@ __global__ void wavelet_statistics(const int16_t* band, int64_t n, unsigned long
     OG_SHARED(StatisticsTile, t);
     const int tid = static_cast<int>(threadIdx.x);
     if (histogram) {
-        for (int i = tid; i < kMagnitudes; i += kThreads) t.histogram[i] = 0;
+        for (int i = tid; i < kDiagonals; i += kThreads) t.histogram[i] = 0;
         __syncthreads();
     }
     unsigned long long sum = 0;
@@ -190,7 +188,7 @@ __global__ void wavelet_statistics(const int16_t* band, int64_t n, unsigned long
     }
     if (tid == 0) atomicAdd(squares, t.squares[0]);
     if (!histogram) return;
-    for (int i = tid; i < kMagnitudes; i += kThreads) {
+    for (int i = tid; i < kDiagonals; i += kThreads) {
         if (t.histogram[i]) atomicAdd(&histogram[i], t.histogram[i]);
     }
 }
@@ -198,14 +196,8 @@ __global__ void wavelet_statistics(const int16_t* band, int64_t n, unsigned long
 /// One thread: nine thresholds from nine sums.
 __global__ void wavelet_thresholds(WaveletPlan p, double sigma) {
     if (threadIdx.x > 0) return;
-    const int64_t diagonal = static_cast<int64_t>(p.width / 2) * (p.height / 2), half = (diagonal + 1) / 2;
-    if (sigma < 0.0) {
-        int64_t seen = 0;
-        int value = 0;
-        while ((seen += p.histogram[value]) < half) ++value;
-        sigma = sigma_of_median(value);
-    }
-    for (int l = 0; l < kLevels; ++l) {
+    if (sigma < 0.0) sigma = sigma_of_diagonals(p.histogram, static_cast<int64_t>(p.width / 2) * (p.height / 2));
+    for (int l = 0; l < kHaarLevels; ++l) {
         const double count = static_cast<double>(static_cast<int64_t>(p.width >> (l + 1)) * (p.height >> (l + 1)));
         for (int i = 0; i < 3; ++i) {
             p.thresholds[3 * l + i] = bayes_threshold(static_cast<double>(p.squares[3 * l + i]), count,
@@ -247,7 +239,7 @@ int64_t round_up(int64_t n, int64_t to) {
 }
 
 int padded_side(int n) {
-    constexpr int unit = 1 << kLevels;
+    constexpr int unit = 1 << kHaarLevels;
     return (n + 2 * unit - 1) / unit * unit;
 }
 
@@ -297,11 +289,11 @@ WaveletPlan wavelet_plan(int height, int width, Carver& carver) {
     p.height = padded_side(height);
     const int64_t n = static_cast<int64_t>(p.width) * p.height;
     // What is set to zero for every position of the grid comes first.
-    p.squares = carver.take<unsigned long long>(3 * kLevels);
-    p.histogram = carver.take<uint32_t>(kMagnitudes);
-    p.thresholds = carver.take<float>(3 * kLevels);
+    p.squares = carver.take<unsigned long long>(3 * kHaarLevels);
+    p.histogram = carver.take<uint32_t>(kDiagonals);
+    p.thresholds = carver.take<float>(3 * kHaarLevels);
     p.plane = carver.take<int16_t>(n);
-    for (int l = 0; l < kLevels; ++l) {
+    for (int l = 0; l < kHaarLevels; ++l) {
         for (int16_t*& band : p.band[l]) band = carver.take<int16_t>(n >> (2 * (l + 1)));
     }
     for (float*& image : p.image) image = carver.take<float>(n);
@@ -329,7 +321,7 @@ void launch_wavelet(const Plane& in, uint8_t* out, uint8_t* scratch, double sigm
             OG_LAUNCH(wavelet_plane, blocks_for(static_cast<int64_t>(p.width) * p.height), kThreads, stream, in, c, sx,
                       sy, p);
             const int16_t* source = p.plane;
-            for (int l = 0; l < kLevels; ++l) {
+            for (int l = 0; l < kHaarLevels; ++l) {
                 const int w = p.width >> (l + 1), h = p.height >> (l + 1);
                 const int64_t n = static_cast<int64_t>(w) * h;
                 OG_LAUNCH(haar, blocks_for(n), kThreads, stream, source, w, h, p.band[l][0], p.band[l][1], p.band[l][2],
@@ -343,10 +335,10 @@ void launch_wavelet(const Plane& in, uint8_t* out, uint8_t* scratch, double sigm
                 source = p.band[l][0];
             }
             OG_LAUNCH(wavelet_thresholds, dim3(1), kThreads, stream, p, sigma);
-            const int64_t coarsest = static_cast<int64_t>(p.width >> kLevels) * (p.height >> kLevels);
-            OG_LAUNCH(to_float, blocks_for(coarsest), kThreads, stream, source, p.image[kLevels % 2], coarsest);
-            const float* from = p.image[kLevels % 2];
-            for (int l = kLevels - 1; l >= 0; --l) {
+            const int64_t coarsest = static_cast<int64_t>(p.width >> kHaarLevels) * (p.height >> kHaarLevels);
+            OG_LAUNCH(to_float, blocks_for(coarsest), kThreads, stream, source, p.image[kHaarLevels % 2], coarsest);
+            const float* from = p.image[kHaarLevels % 2];
+            for (int l = kHaarLevels - 1; l >= 0; --l) {
                 const int w = p.width >> (l + 1), h = p.height >> (l + 1);
                 OG_LAUNCH(unhaar, blocks_for(static_cast<int64_t>(w) * h), kThreads, stream, from, p.band[l][1],
                           p.band[l][2], p.band[l][3], p.thresholds + 3 * l, w, h, p.image[l % 2]);

@@ -60,23 +60,21 @@ void tv_rows(const ImageView& v, const MutableImageView& out, int64_t top, int64
 
 // ---- wavelet shrinkage -----------------------------------------------------------------------------------------------
 
-constexpr int kLevels = 3;
-constexpr int64_t kStrip = 1 << kLevels;  // rows that the transform never mixes with others
-constexpr int kDiagonals = 1021;          // absolute diagonal details of the finest level are below it
+constexpr int64_t kStrip = 1 << kHaarLevels;  // rows that the transform never mixes with others
 
 /// Details of one channel in one position of the Haar grid, and what decides how they are shrunk.
 struct Bands {
-    int64_t width = 0, height = 0;   // of the plane, multiples of kStrip
-    int16_t* band[kLevels][4] = {};  // sums (kept of the coarsest level), vertical, horizontal, diagonal details
-    int64_t squares[kLevels][3] = {};
+    int64_t width = 0, height = 0;       // of the plane, multiples of kStrip
+    int16_t* band[kHaarLevels][4] = {};  // sums (kept of the coarsest level), vertical, horizontal, diagonal details
+    int64_t squares[kHaarLevels][3] = {};
     std::vector<int64_t> diagonals;  // histogram of the finest
-    float thresholds[kLevels][3] = {};
+    float thresholds[kHaarLevels][3] = {};
 
     /// Takes width * height numbers from `memory`: there are as many coefficients as pixels.
     void lay(int64_t w, int64_t h, int16_t* memory) {
         width = w, height = h;
-        for (int l = 0; l < kLevels; ++l) {
-            for (int i = l + 1 < kLevels ? 1 : 0; i < 4; ++i, memory += size(l)) band[l][i] = memory;
+        for (int l = 0; l < kHaarLevels; ++l) {
+            for (int i = l + 1 < kHaarLevels ? 1 : 0; i < 4; ++i, memory += size(l)) band[l][i] = memory;
         }
     }
     size_t size(int level) const { return static_cast<size_t>((width >> (level + 1)) * (height >> (level + 1))); }
@@ -88,14 +86,8 @@ struct Bands {
     }
 
     void decide(double sigma) {
-        if (sigma < 0.0) {  // median of |diagonal details| / 0.6745, in sample values (they are twice the orthonormal)
-            const int64_t half = (static_cast<int64_t>(size(0)) + 1) / 2;
-            int64_t seen = 0;
-            int value = 0;
-            while ((seen += diagonals[static_cast<size_t>(value)]) < half) ++value;
-            sigma = sigma_of_median(value);
-        }
-        for (int l = 0; l < kLevels; ++l) {
+        if (sigma < 0.0) sigma = sigma_of_diagonals(diagonals.data(), static_cast<int64_t>(size(0)));
+        for (int l = 0; l < kHaarLevels; ++l) {
             const double unit = static_cast<double>(1 << (l + 1));  // these coefficients / unit = orthonormal ones
             for (int i = 0; i < 3; ++i)
                 thresholds[l][i] =
@@ -107,7 +99,8 @@ struct Bands {
 /// Transforms strip `s` of channel `c`, whose grid begins (sx, sy) pixels before the picture, into `b`; what it finds of
 /// the statistics is added to `squares` and `diagonals`. `scratch`: 2 * kStrip * b.width numbers.
 void transform_strip(const ImageView& v, int64_t c, int64_t sx, int64_t sy, int64_t s, Bands& b,
-                     const DenoiseKernels& k, int16_t* scratch, int64_t (&squares)[kLevels][3], int64_t* diagonals) {
+                     const DenoiseKernels& k, int16_t* scratch, int64_t (&squares)[kHaarLevels][3],
+                     int64_t* diagonals) {
     int16_t *from = scratch, *sums = scratch + kStrip * b.width;
     for (int64_t y = 0; y < kStrip; ++y) {
         int16_t* to = from + y * b.width;
@@ -116,12 +109,12 @@ void transform_strip(const ImageView& v, int64_t c, int64_t sx, int64_t sy, int6
         std::fill(to, to + sx, to[sx]);
         std::fill(to + sx + v.width, to + b.width, to[sx + v.width - 1]);
     }
-    for (int l = 0; l < kLevels; ++l) {
+    for (int l = 0; l < kHaarLevels; ++l) {
         const int64_t w = b.width >> (l + 1), rows = kStrip >> (l + 1);
         for (int64_t y = 0; y < rows; ++y) {
             const int16_t* pair = from + 2 * y * 2 * w;
             const int64_t at = s * rows + y;
-            int16_t* sum = l + 1 < kLevels ? sums + y * w : b.row(l, 0, at);
+            int16_t* sum = l + 1 < kHaarLevels ? sums + y * w : b.row(l, 0, at);
             k.haar(pair, pair + 2 * w, w, sum, b.row(l, 1, at), b.row(l, 2, at), b.row(l, 3, at));
             for (int i = 0; i < 3; ++i) squares[l][i] += k.sum_of_squares(b.row(l, i + 1, at), w);
             if (l > 0) continue;
@@ -135,9 +128,9 @@ void transform_strip(const ImageView& v, int64_t c, int64_t sx, int64_t sy, int6
 /// Shrinks strip `s` of `b` and transforms it back; returns its kStrip rows, which lie in `scratch` (2 * kStrip * b.width).
 const float* restore_strip(const Bands& b, int64_t s, const DenoiseKernels& k, float* scratch) {
     float *from = scratch, *to = scratch + kStrip * b.width;
-    const int16_t* coarsest = b.row(kLevels - 1, 0, s);
-    std::copy(coarsest, coarsest + (b.width >> kLevels), from);
-    for (int l = kLevels - 1; l >= 0; --l) {
+    const int16_t* coarsest = b.row(kHaarLevels - 1, 0, s);
+    std::copy(coarsest, coarsest + (b.width >> kHaarLevels), from);
+    for (int l = kHaarLevels - 1; l >= 0; --l) {
         const int64_t w = b.width >> (l + 1), rows = kStrip >> (l + 1);
         for (int64_t y = 0; y < rows; ++y) {
             const int64_t at = s * rows + y;
@@ -276,12 +269,12 @@ void wavelet_shrink(const ImageView& in, const MutableImageView& out, double sig
             std::vector<int64_t> diagonals(kDiagonals);
             for (int64_t c = 0; c < v.channels; ++c) {
                 Bands& b = channels[static_cast<size_t>(c)];
-                int64_t squares[kLevels][3] = {};
+                int64_t squares[kHaarLevels][3] = {};
                 std::fill(diagonals.begin(), diagonals.end(), 0);
                 for (int64_t s = begin; s < end; ++s)
                     transform_strip(v, c, sx, sy, s, b, k, scratch.as<int16_t>(), squares, diagonals.data());
                 const std::lock_guard<std::mutex> lock(mutex);
-                for (int i = 0; i < kLevels * 3; ++i) b.squares[i / 3][i % 3] += squares[i / 3][i % 3];
+                for (int i = 0; i < kHaarLevels * 3; ++i) b.squares[i / 3][i % 3] += squares[i / 3][i % 3];
                 for (size_t i = 0; i < kDiagonals; ++i) b.diagonals[i] += diagonals[i];
             }
         });

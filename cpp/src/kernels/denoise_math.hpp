@@ -36,6 +36,9 @@ OG_FN uint8_t nlm_sample(float sum, float inverse) {
     return to_sample(sum * inverse + 0.5f);
 }
 
+/// Levels of the transform, and what the absolute diagonal details of its finest level are below.
+constexpr int kHaarLevels = 3, kDiagonals = 1021;
+
 struct Haar {
     int16_t ll, lh, hl, hh;
 };
@@ -65,8 +68,14 @@ OG_FN float bayes_threshold(double squares, double count, double unit, double si
     const double signal = square_root(max_of(energy - sigma * sigma, 1e-12));
     return static_cast<float>(min_of(sigma * sigma / signal * unit, 32767.0));
 }
-/// Sigma in sample values from the median |diagonal detail| of the finest level (those are twice the orthonormal ones).
-OG_FN double sigma_of_median(int value) {
+/// Sigma in sample values: the median of `count` absolute diagonal details of the finest level, of which `histogram` says how
+/// often each occurs, over 0.6745 (they are twice the orthonormal ones).
+template <class T>
+OG_FN double sigma_of_diagonals(const T* histogram, int64_t count) {
+    const int64_t half = (count + 1) / 2;
+    int64_t seen = 0;
+    int value = 0;
+    while ((seen += static_cast<int64_t>(histogram[value])) < half) ++value;
     return static_cast<double>(value) / 2.0 / 0.6745;
 }
 
