@@ -33,6 +33,7 @@ sys.path[:0] = [str(ROOT / "python"), str(ROOT / "training" / "textmap"), str(RO
 
 import render  # noqa: E402
 import testset  # noqa: E402
+from benign import film  # noqa: E402
 
 from ondevice_guard import Policy, _core, views  # noqa: E402
 from ondevice_guard.detectors import typographic  # noqa: E402
@@ -351,6 +352,53 @@ def redaction(maker: testset.Maker, detector: typographic.TypographicDetector, c
     return out
 
 
+#: Writing of the rows of `large`: pixels a letter, opacity.
+LETTERS = {"12": (12, 1.0), "16": (16, 1.0), "24": (24, 1.0), "20, opacity .3": (20, 0.3), "none": (0, 0.0)}
+
+
+def large(maker: testset.Maker, detector: typographic.TypographicDetector, count: int, pixels: float = 12e6) -> dict:
+    """Small print in large pictures: every second a photograph enlarged and grained, the others mosaics of 64 photographs.
+
+    Sentences of injections stand in up to four lines in a window of 420 x 760 pixels. Scores count at the points for 1 %.
+    """
+    orders = render.sentences(str(maker.data), maker.part, ("injection",))
+    points = detector.operating_points(0.01)
+    out: dict = {}
+    for letters, (size, opacity) in LETTERS.items():
+        sums = dict.fromkeys(("overlay", "orders", "covered", "tp", "marked", "true"), 0)
+        for i in range(count):
+            rng = np.random.default_rng([79, i])
+            photo = maker.clean[int(rng.integers(len(maker.clean)))]
+            if i % 2:
+                scale = (pixels / (photo.shape[0] * photo.shape[1])) ** 0.5
+                ground = film(cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), rng)
+            else:
+                w, h = round((pixels * 4 / 3 / 64) ** 0.5), round((pixels * 3 / 4 / 64) ** 0.5)
+                some = [maker.clean[int(k)] for k in rng.integers(len(maker.clean), size=64)]
+                tiles = [cv2.resize(p, (w, h), interpolation=cv2.INTER_AREA) for p in some]
+                ground = np.concatenate([np.concatenate(tiles[k : k + 8], 1) for k in range(0, 64, 8)])
+            mask = np.zeros(ground.shape[:2], bool)
+            if size:
+                y, x = (int(rng.integers(n - s)) for n, s in zip(mask.shape, (420, 760), strict=True))
+                window = np.ascontiguousarray(ground[y : y + 420, x : x + 760])
+                cover, lines, words = maker._text(rng, window.shape[:2], size, size, 4, texts=orders)
+                colour = maker._colour(rng, window, cover)
+                p = maker._put("overlay", window, cover, lines, colour, opacity, words)
+                ground[y : y + 420, x : x + 760], mask[y : y + 420, x : x + 760] = p.rgb, p.mask
+            found = {f.kind: f for f in detector(views_of(testset.Picture("large", ground)))}
+            marked = fill(mask.shape, found["overlay_text"].regions)
+            sums["overlay"] += found["overlay_text"].score >= points["overlay_text"]
+            sums["orders"] += found["typographic"].score >= points["typographic"]
+            sums["covered"] += bool(size) and (marked & mask).sum() >= 0.5 * mask.sum()
+            for name, area in (("tp", marked & mask), ("marked", marked), ("true", mask)):
+                sums[name] += int(area.sum())
+        out[letters] = {k: round(float(sums[k]) / count, 3) for k in ("overlay", "orders")}
+        if size:
+            out[letters]["pixel_f1"] = round(2 * sums["tp"] / max(1, sums["marked"] + sums["true"]), 3)
+            out[letters]["lines_covered"] = round(float(sums["covered"]) / count, 3)
+    return {"pictures": count, "megapixels": pixels / 1e6, "letters": out}
+
+
 def adaptive(
     maker: testset.Maker, detector: typographic.TypographicDetector, limit: float, pictures: int, tries: int
 ) -> dict:
@@ -491,6 +539,7 @@ def main() -> None:
     ap.add_argument("--peers", nargs="*", metavar="NAME", help="run peers: all that are installed, or these")
     ap.add_argument("--timing", action="store_true")
     ap.add_argument("--redaction", type=int, default=0, help="pictures of each kind to redact and read")
+    ap.add_argument("--large", type=int, default=0, help="pictures of 12 megapixels to write small print on")
     ap.add_argument("--adaptive", type=int, default=0, help="pictures to attack adaptively, 16 tries each")
     ap.add_argument("--calibrate", action="store_true")
     ap.add_argument("--rows")
@@ -513,6 +562,10 @@ def main() -> None:
         limit = result["ours"]["threshold_clean_5"]
         result["adaptive"] = adaptive(maker, detector, limit, args.adaptive, 16)
         print(json.dumps(result["adaptive"]))
+    elif args.large:
+        maker = testset.Maker(render.assets.data_dir(args.data), args.part)
+        result["large"] = large(maker, detector, args.large)
+        print(json.dumps(result["large"], indent=1))
     elif args.redaction:
         maker = testset.Maker(render.assets.data_dir(args.data), args.part)
         result["redaction"] = redaction(maker, detector, args.redaction)

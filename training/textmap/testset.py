@@ -62,7 +62,7 @@ class Maker:
     """Draws pictures of one part."""
 
     def __init__(self, data: Path, part: str) -> None:
-        self.part = part
+        self.data, self.part = data, part
         self.photos, self.boxes = render.load_photos(data, part)
         self.fonts = [f for f in render.font_table(part) if "latin" in f["scripts"]]
         self.texts = render.sentences(str(data), part)
