@@ -12,7 +12,8 @@ namespace {
 
 constexpr const char* kTraits[] = {"text",       "overlay",       "core",         "direction", "fill",  "log_aspect",
                                    "log_height", "share_of_side", "log_contrast", "along",     "across"};
-constexpr int64_t kWholePixels = 2'100'000, kMaxPixels = 4'000'000;
+constexpr int64_t kWholePixels = 2'100'000, kMaxPixels = 4'000'000, kSmallPixels = 409'600;
+constexpr double kEnlarge = 4.0 / 3;
 constexpr float kFineHeight = 64.0F, kFineCore = 0.75F;
 constexpr int64_t kFineLines = 1024;
 constexpr int64_t kTargets[] = {224, 256, 299, 336, 384, 448, 512};
@@ -58,6 +59,20 @@ View reduced(const View& v, const Context& run) {
     out.pixels = small.view;
     out.sx = v.sx * static_cast<double>(w) / static_cast<double>(small.view.width);
     out.sy = v.sy * static_cast<double>(h) / static_cast<double>(small.view.height);
+    return out;
+}
+
+/// A view as the map is shown it: a small picture at its own size enlarged, others as they are.
+View enlarged(const View& v, const Context& run) {
+    const int64_t h = v.pixels.height, w = v.pixels.width;
+    const double ratio = std::min(kEnlarge, std::sqrt(static_cast<double>(kSmallPixels) / static_cast<double>(h * w)));
+    if (v.sx != 1 || v.sy != 1 || ratio < 1.05) return v;
+    const auto edge = [&](int64_t n) { return static_cast<int64_t>(static_cast<double>(n) * ratio); };
+    const Pixels shown(edge(h), edge(w), 3);
+    resize(v.pixels, shown.view, Resampler::bicubic, run);
+    View out = v;
+    out.memory = shown.memory;
+    out.pixels = shown.view;
     return out;
 }
 
@@ -311,21 +326,26 @@ std::vector<std::vector<uint8_t>> Typographic::maps(const std::vector<View>& vie
 }
 
 std::vector<Lines> Typographic::lines(const std::vector<View>& views, bool fine, const Context& run) const {
-    const std::vector<std::vector<uint8_t>> answers = maps(views, run);
+    std::vector<View> shown;
+    for (const View& v : views) shown.push_back(fine ? v : enlarged(v, run));
+    const std::vector<std::vector<uint8_t>> answers = maps(shown, run);
     std::vector<Lines> out;
     for (size_t i = 0; i < views.size(); ++i) {
         Lines l;
         l.view = views[i];
-        const ImageView& p = l.view.pixels;
-        const int64_t h = patch_cells(p.height) / 2, w = patch_cells(p.width) / 2;
+        const ImageView &p = l.view.pixels, &seen = shown[i].pixels;
+        const int64_t h = patch_cells(seen.height) / 2, w = patch_cells(seen.width) / 2;
+        const auto sx = static_cast<float>(static_cast<double>(p.width) / static_cast<double>(seen.width)),
+                   sy = static_cast<float>(static_cast<double>(p.height) / static_cast<double>(seen.height));
         if (!fine)
             l.trace = trace_of(answers[i].data(), static_cast<size_t>(h * w),
                                folder_.config().at("output").at("map").at("scale").real(), code_.zero);
         int64_t counted = 0;
         for (const Line& line : find_lines(answers[i].data(), h, w, code_, fine ? kFineLines : kMaxLines)) {
-            const QuadF& q = line.quad;
+            QuadF q = line.quad;
             if (fine && !(line.core >= kFineCore && distance(q[0], q[3]) <= kFineHeight)) continue;
             if (++counted > kMaxLines) break;
+            for (PointF& corner : q) corner.x *= sx, corner.y *= sy;
             // the padding may repeat a line of the edge
             const float x = (q[0].x + q[1].x + q[2].x + q[3].x) / 4, y = (q[0].y + q[1].y + q[2].y + q[3].y) / 4;
             if (!(x < static_cast<float>(p.width) && y < static_cast<float>(p.height))) continue;

@@ -32,9 +32,14 @@ import render
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import assets
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
+from ondevice_guard import _core
+
 HERE = Path(__file__).resolve().parent
 #: Of the 4,096 cells of a crop, those that a trace of writing is read from. Not tuned.
 TRACE = 128
+#: Of the samples, those seen enlarged by 4 / 3, as the detector shows small pictures to the map: a window of 48 x 48 cells.
+ENLARGED, WINDOW = 0.55, 48
 
 
 def _conv(a: int, b: int, k: int = 3, s: int = 1) -> nn.Sequential:
@@ -131,7 +136,24 @@ class Replay:
             rgb = 255 - rgb
         s["rgb"] = np.ascontiguousarray(rgb)
         s["angle"] = s["angle"] - k * np.float32(np.pi / 2)  # np.rot90 turns anticlockwise on the screen
-        return s
+        return self._enlarged(s) if self.rng.random() < ENLARGED else s
+
+    def _enlarged(self, s: dict) -> dict:
+        """A window of a sample, brought to the size of a sample by the very kernel that inference uses."""
+        cells, side = s["text"].shape[0], s["rgb"].shape[0]
+        y, x = (int(v) for v in self.rng.integers(cells - WINDOW + 1, size=2))
+        rows, columns = slice(y * 4, (y + WINDOW) * 4), slice(x * 4, (x + WINDOW) * 4)
+        out = {
+            "rgb": _core.views.resize(np.ascontiguousarray(s["rgb"][rows, columns]), side, side, "bicubic", threads=1)
+        }
+        for name in ("text", "core", "overlay", "weight", "angle", "core_known"):
+            window = np.ascontiguousarray(s[name][y : y + WINDOW, x : x + WINDOW])
+            smooth = name in ("text", "core", "overlay")
+            window = window.view(np.uint8) if window.dtype == bool else window
+            out[name] = cv2.resize(
+                window, (cells, cells), interpolation=cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
+            ).astype(s[name].dtype)
+        return out
 
 
 def _map_loss(logit: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, positive: float) -> torch.Tensor:
