@@ -1,9 +1,9 @@
 """Whole pictures through the text map and the line reader: gather once, fit and measure as often as the reader changes.
 
-    python training/linesense/evaluate.py gather --part fit   --pictures 12800   # strips → cache
-    python training/linesense/evaluate.py gather --part fresh --pictures 4800
+    python training/linesense/evaluate.py gather --part fit   --pictures 17600   # strips → cache
+    python training/linesense/evaluate.py gather --part fresh --pictures 6400
     python training/linesense/evaluate.py gather --part train --pictures 4800
-    python training/linesense/evaluate.py gather --part ground --pictures 800
+    python training/linesense/evaluate.py gather --part ground --pictures 500
     python training/linesense/evaluate.py gather --part test  --pictures 4380
     python training/linesense/evaluate.py fit                                    # the judge, thresholds, figures
 

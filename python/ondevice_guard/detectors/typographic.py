@@ -37,10 +37,10 @@ MODEL = "textmap_v1"
 #: faint writing: of 24 photographs enlarged to 12 megapixels, with film grain, JPEG 92, this detector alone has 11 sanitized when
 #: they are reduced to 4,000,000, and 5 now; of the same at 4 megapixels 7 and 4.
 WHOLE_PIXELS = 2_100_000
-#: What has fewer pixels (fewer than 640 x 640) is shown to the map enlarged up to so many times, as half of its training samples
-#: are: letters of 7 pixels x-height span more of its cells, which lie 4 pixels apart. Before it was trained so, on the training part
-#: at 5 % of 324 clean photographs: faint writing .45 → .51, translucent .81 → .87, pixel F1 of turned writing .86 → .89; twice the
-#: size instead: .47, .85, .86.
+#: What has fewer pixels (fewer than 640 x 640) is shown to the map enlarged up to so many times, as half of its training
+#: samples are: letters of 7 pixels x-height span more of its cells, which lie 4 pixels apart. With a map that was not trained
+#: so, on the training part at 5 % of 324 clean photographs: faint writing .45 → .51, translucent .81 → .87, pixel F1 of turned
+#: writing .86 → .89; twice the size instead: .47, .85, .86.
 SMALL_PIXELS, ENLARGE = 409_600, 4 / 3
 #: Pixels of one run of the text map.
 MAX_PIXELS = 4_000_000
@@ -615,7 +615,7 @@ def _reduced(view: View, threads: int) -> View:
 
 
 def _enlarged(view: View, threads: int) -> Pixels:
-    """Return the pixels of a view as the map is shown them: those of a small picture at its own size enlarged, others as they are."""
+    """Return the pixels that the map is shown of a view: of a small picture at its own size enlarged, else the view's."""
     h, w = view.pixels.shape[:2]
     ratio = min(ENLARGE, math.sqrt(SMALL_PIXELS / (h * w)))
     if view.scale != (1.0, 1.0) or ratio < 1.05:
