@@ -26,7 +26,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training" / "adversarial"))
 import assets
-from benign import DRAWN, MAKERS, artwork, drawn, film
+from benign import DRAWN, MAKERS, artwork, drawn, enlarged, film
 
 from ondevice_guard import Guard
 
@@ -37,15 +37,14 @@ def png(pixels: np.ndarray) -> bytes:
     return cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
 
 
-def enlarged(photo: np.ndarray, rng: np.random.Generator) -> bytes:
+def grained(photo: np.ndarray, rng: np.random.Generator) -> bytes:
     """12 megapixels with film grain, JPEG quality 90."""
-    scale = (12e6 / (photo.shape[0] * photo.shape[1])) ** 0.5
-    large = film(cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), rng)
+    large = film(enlarged(photo, 12e6), rng)
     return cv2.imencode(".jpg", large[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
 
 LARGE = {
-    "enlarged to 12 megapixels, grained": enlarged,
+    "enlarged to 12 megapixels, grained": grained,
     "drawn grounds of 8 megapixels": lambda photo, rng: png(artwork(rng, 2160, 3840)),
 }
 

@@ -33,7 +33,7 @@ sys.path[:0] = [str(ROOT / "python"), str(ROOT / "training" / "textmap"), str(RO
 
 import render  # noqa: E402
 import testset  # noqa: E402
-from benign import film  # noqa: E402
+from benign import enlarged, film  # noqa: E402
 
 from ondevice_guard import Policy, _core, views  # noqa: E402
 from ondevice_guard.detectors import typographic  # noqa: E402
@@ -370,8 +370,7 @@ def large(maker: testset.Maker, detector: typographic.TypographicDetector, count
             rng = np.random.default_rng([79, i])
             photo = maker.clean[int(rng.integers(len(maker.clean)))]
             if i % 2:
-                scale = (pixels / (photo.shape[0] * photo.shape[1])) ** 0.5
-                ground = film(cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), rng)
+                ground = film(enlarged(photo, pixels), rng)
             else:
                 w, h = round((pixels * 4 / 3 / 64) ** 0.5), round((pixels * 3 / 4 / 64) ** 0.5)
                 some = [maker.clean[int(k)] for k in rng.integers(len(maker.clean), size=64)]

@@ -308,6 +308,12 @@ def grass(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
+def enlarged(image: np.ndarray, pixels: float, kernel: int = cv2.INTER_CUBIC) -> np.ndarray:
+    """A picture brought to about so many pixels."""
+    scale = (pixels / (image.shape[0] * image.shape[1])) ** 0.5
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=kernel)
+
+
 def artwork(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A drawn picture or a piece of one (desktop background, poster, cover): slow gradients in bands of one level, soft and
     sharp shapes, folds, facets and fine lines upon them. Lengths are in pixels, but for the shortest gradients."""

@@ -39,7 +39,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "text"), str(HERE
 import assets  # noqa: E402
 from corpus import Corpus, Generated  # noqa: E402
 from export import OUT, blocks, coded, write_config  # noqa: E402
-from pages import ATTACKS, BENIGN, DOCUMENTS, GROUNDS, LEGIBLE, Pages  # noqa: E402
+from pages import ATTACKS, BENIGN, DOCUMENTS, LEGIBLE, Pages  # noqa: E402
 
 CACHE = HERE / "cache"
 #: What the judge is fitted on.
@@ -88,7 +88,7 @@ def gather(args: argparse.Namespace) -> None:
     side = {"now": 0}
     pages = Pages(corpus, usable_fonts(scenes), photos, rng, lambda t: half(t) == side["now"])
     kinds = [*ATTACKS] * 3 + [*BENIGN] * (5 if args.part == "test" else 3)
-    kinds = [*GROUNDS] if args.part == "ground" else kinds
+    kinds = ["ground"] if args.part == "ground" else kinds
     random.Random(3).shuffle(kinds)
     out, last = [], time.time()
     for i in range(args.start, args.start + args.pictures):

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from render import wrap
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "adversarial"))  # behind, since it has a train.py too
-from benign import DRAWN, artwork, drawn, film
+from benign import DRAWN, artwork, drawn, enlarged, film
 
 from ondevice_guard.evaluate import attacks
 
@@ -58,9 +58,6 @@ BENIGN = (
     "request_ok",
     "mixed",
 )
-#: Pictures without writing in which the text map finds lines all the same: they teach the judge, and are not among the
-#: benign pictures of the figures, whose share of plain photographs they would raise.
-GROUNDS = ("ground",)
 #: Benign kinds that are documents in the sense of the figure "documents flagged <= 3 %".
 DOCUMENTS = ("document", "receipt", "slide", "code", "menu", "screenshot", "mixed", "paper")
 #: Contrast of ink over texture around it below which writing is not legible (the issue's own limit).
@@ -243,7 +240,9 @@ class Pages:
         return np.ascontiguousarray(out)
 
     def ground(self) -> np.ndarray:
-        """A picture without writing as desktops and editors have them: drawn, enlarged and grained, or full of fine structure."""
+        """A picture without writing in which the text map may find lines all the same, as desktops and editors have them: drawn,
+        enlarged and grained, or full of fine structure. It teaches the judge, and is not among the benign kinds of the figures,
+        whose share of plain photographs it would raise."""
         r, rng = self.rng, np.random.default_rng(self.rng.getrandbits(32))
         kind, photo = r.random(), r.choice(self.photos)
         if kind < 0.2:
@@ -252,8 +251,8 @@ class Pages:
         if kind < 0.6:
             wide = np.sqrt(pixels * r.choice((1.0, 4 / 3, 16 / 9)))
             return artwork(rng, int(pixels / wide), int(wide))
-        scale = max(1.0, np.sqrt(pixels / (photo.shape[0] * photo.shape[1])))
-        img = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=r.choice((cv2.INTER_CUBIC, cv2.INTER_LINEAR)))
+        pixels = max(pixels, photo.shape[0] * photo.shape[1])
+        img = enlarged(photo, pixels, r.choice((cv2.INTER_CUBIC, cv2.INTER_LINEAR)))
         return self.finish(film(img, rng) if r.random() < 0.5 else img)
 
     def draw(self, kind: str) -> tuple[np.ndarray, list]:

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import render
-from benign import artwork
+from benign import artwork, enlarged
 
 ATTACKS = {
     "figstep": 40,
@@ -297,9 +297,7 @@ class Maker:
             w = round((pixels * rng.uniform(1.2, 1.8)) ** 0.5)
             img = artwork(rng, round(pixels / w), w)
         else:
-            photo = self.clean[int(rng.integers(len(self.clean)))]
-            scale = (pixels / (photo.shape[0] * photo.shape[1])) ** 0.5
-            img = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            img = enlarged(self.clean[int(rng.integers(len(self.clean)))], pixels)
             if rng.random() < 0.5:
                 img = render.film(img, rng)
             img = render._jpeg(img, rng.integers(70, 98))

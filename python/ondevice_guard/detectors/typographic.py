@@ -39,7 +39,7 @@ MODEL = "textmap_v1"
 WHOLE_PIXELS = 2_100_000
 #: What has fewer pixels (fewer than 640 x 640) is shown to the map enlarged up to so many times, as half of its training
 #: samples are: letters of 7 pixels x-height span more of its cells, which lie 4 pixels apart. With a map that was not trained
-#: so, on the training part at 5 % of 324 clean photographs: faint writing .45 → .51, translucent .81 → .87, pixel F1 of turned
+#: so, on the training part at 5 % of 324 clean photographs: faint writing .45 → .50, translucent .81 → .88, pixel F1 of turned
 #: writing .86 → .89; twice the size instead: .47, .85, .86.
 SMALL_PIXELS, ENLARGE = 409_600, 4 / 3
 #: Pixels of one run of the text map.
