@@ -983,6 +983,7 @@ def test_filters_are_those_of_python(guard: Guard) -> None:
             ("total_variation", {"iterations": 4}, p.total_variation(x, 0.1, 4)),
             ("wavelet", {"shifts": 1}, p.wavelet_shrink(x, shifts=1)),
             ("resize_pad", {"seed": 5}, p.resize_pad(x, 5)),
+            ("rotate", {"degrees": -7.5}, p.rotate(x, -7.5)),
         ]:
             status, got = guard.filter(x, name, **parameters)
             assert status == OK, guard.message

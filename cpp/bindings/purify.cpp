@@ -129,6 +129,14 @@ void register_purify(py::module_& m) {
         "Scale to a random fraction of each side and lay it at a random place, edges repeated; a function of `seed`.");
 
     sub.def(
+        "rotate",
+        [](const py::object& image, double degrees, const py::object& out, int threads) {
+            return filter(image, out, threads, [&](In in, Out to, Ctx context) { rotate(in, to, degrees, context); });
+        },
+        py::arg("image"), py::arg("degrees") = 5.0, kw, py::arg("out") = none, py::arg("threads") = 0,
+        "Turn about the centre by -45 to 45 degrees, size kept, borders mirrored (bicubic).");
+
+    sub.def(
         "random_bits", [](uint64_t seed, uint64_t counter) { return random_bits(seed, counter); }, py::arg("seed"),
         py::arg("counter"), "64 random bits, a function of (seed, counter).");
 

@@ -504,6 +504,10 @@ og_status og_filter(og_context* context, const og_image* image, const char* name
                     "seed: must be whole, below 2^53");
             p.done();
             og::resize_pad(in, to, smallest, static_cast<uint64_t>(seed), run);
+        } else if (filter == "rotate") {
+            const double degrees = p.real("degrees", 5.0);
+            p.done();
+            og::rotate(in, to, degrees, run);
         } else if (filter == "local_contrast") {
             p.done();
             og::local_contrast(in, to, run);

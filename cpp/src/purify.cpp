@@ -152,4 +152,26 @@ void resize_pad(const ImageView& in, const MutableImageView& out, double smalles
     }
 }
 
+void rotate(const ImageView& in, const MutableImageView& out, double degrees, const Context& context) {
+    require_image(in, "image");
+    require_out(out, in.height, in.width, in.channels);
+    if (!(degrees >= -45 && degrees <= 45))
+        throw Error(Code::unsupported, "degrees: must be from -45 to 45, got " + std::to_string(degrees));
+    const PurifyKernels& k = *kernels().purify;
+    const Packed packed(in, &out);
+    const ImageView& v = packed.view();
+    // Twice the position, so that the centre is whole: 2^-25 pixels, of a cosine that every library rounds to the same 24 bits.
+    const double angle = degrees * 3.14159265358979323846 / 180;
+    const int64_t cosine = std::llround(std::cos(angle) * (1 << 24)), sine = std::llround(std::sin(angle) * (1 << 24));
+    const PackedPicture picture{v.data, v.height, v.width, v.row_stride, v.channels};
+    parallel_for(context, v.height, grain_rows(v), [&](int64_t begin, int64_t end) {
+        for (int64_t y = begin; y < end; ++y) {
+            const int64_t to_x = -(v.width - 1), to_y = 2 * y - (v.height - 1);
+            k.rotate_row(picture, cosine * to_x - sine * to_y + (v.width - 1) * (1 << 24),
+                         sine * to_x + cosine * to_y + (v.height - 1) * (1 << 24), 2 * cosine, 2 * sine, v.width,
+                         out.row(y));
+        }
+    });
+}
+
 }  // namespace og

@@ -79,6 +79,7 @@ Picture signal_rows(const Picture& in) {
     const int64_t h = in.height, w = in.width;
     std::vector<uint8_t> luma(static_cast<size_t>(h * w)), row(static_cast<size_t>(w)), all(image.samples.size() / 8);
     std::vector<uint32_t> sums(static_cast<size_t>(w));
+    std::vector<uint16_t> part(static_cast<size_t>(w));
     const auto keep = [&all](const void* data, size_t n) {
         const auto* bytes = static_cast<const uint8_t*>(data);
         all.insert(all.end(), bytes, bytes + n);
@@ -102,7 +103,8 @@ Picture signal_rows(const Picture& in) {
                 sum_and_squares[0] = kind == 0   ? k.residual_row(above, here, below, d, row.data(), n, squares)
                                      : kind == 1 ? k.signed_row(above, here, below, row.data(), n, squares)
                                                  : k.linear_row(above, here, below, row.data(), n, squares);
-                k.add_row(sums.data(), row.data(), n);
+                k.add_row(part.data(), row.data(), n);
+                k.add_part(sums.data(), part.data(), n);
                 keep(row.data(), static_cast<size_t>(n));
                 keep(sum_and_squares, sizeof sum_and_squares);
             }
@@ -147,6 +149,7 @@ std::vector<std::pair<std::string, Call>> calls() {
         {"nlm", same_shape([](In in, Out out, Ctx c) { og::nlm(in, out, 20.0, 2, c); })},
         {"wavelet", same_shape([](In in, Out out, Ctx c) { og::wavelet_shrink(in, out, -1.0, 2, c); })},
         {"resize_pad", same_shape([](In in, Out out, Ctx c) { og::resize_pad(in, out, 0.8, 5, c); })},
+        {"rotate", same_shape([](In in, Out out, Ctx c) { og::rotate(in, out, 5.0, c); })},
         {"fill", same_shape([](In in, Out out, Ctx) {
              og::fill(in, out, {{5, 4, 20.5, 6, 19, 15, 4, 13}, {-3, 20, 8, 20, 8, 90, -3, 90}},
                       og::FillMethod::inpaint);

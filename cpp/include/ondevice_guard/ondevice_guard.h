@@ -224,8 +224,8 @@ typedef struct og_parameter {
 /* One filter by name with the parameters of `ondevice_guard.purify`; what is not named has its default. Names: "median" (size),
  * "bit_depth" (bits), "low_bits" (bits), "dct" (quality, subsample, shifts), "dct_shrink" (threshold, shifts), "bilateral"
  * (sigma_color, sigma_space, radius), "guided" (radius, eps), "nlm" (h, search), "total_variation" (weight, iterations),
- * "wavelet" (sigma, shifts), "resize_pad" (smallest, seed below 2^53), "learned" (gain; a network, after an og_load with a
- * runtime), "local_contrast", "luma". `out` has the picture's height and width, and its channels but for local_contrast (3)
+ * "wavelet" (sigma, shifts), "resize_pad" (smallest, seed below 2^53), "rotate" (degrees), "learned" (gain; a network, after an
+ * og_load with a runtime), "local_contrast", "luma". `out` has the picture's height and width, and its channels but for local_contrast (3)
  * and luma (1). */
 OG_API og_status og_filter(og_context* context, const og_image* image, const char* name, const og_parameter* parameters,
                            size_t count, uint8_t* out, int64_t row_stride);
@@ -244,8 +244,8 @@ OG_API og_status og_fill(og_context* context, const og_image* image, const doubl
                          uint8_t* out, int64_t row_stride);
 
 /* Purifies by a preset: "fast", "balanced", "strong" or "randomized" (a function of the options' seed). `full` 0 measures the
- * picture's noise first and has milder steps for a quiet one; 1 takes the strong ones. "strong" needs an og_load with a runtime:
- * it runs the network `purifier` where the steps are the strong ones. */
+ * picture's noise first, and "fast" and "balanced" have milder steps for a quiet one; 1 takes the strong ones. "strong" needs an
+ * og_load with a runtime: it runs the network `purifier`, and turns the picture by 5 degrees. */
 OG_API og_status og_purify(og_context* context, const og_image* image, const char* preset, int32_t full, uint8_t* out,
                            int64_t row_stride);
 

@@ -38,6 +38,9 @@
 //   resize_pad      the picture scaled to a random fraction of each side (bilinear, antialiased), laid at a random place on a
 //                   canvas of the old size, edges repeated outwards: Xie et al. 2018 (arXiv 1711.01991), who pad with black.
 //                   Draws 0 and 1 of the seed give height and width, 2 and 3 the place (random.hpp).
+//   rotate          the picture turned about its centre c, size kept: out(p) = sum over the 4 x 4 neighbours i of q of
+//                   k(i_x - q_x) k(i_y - q_y) v(i), q = c + R (p - c), k: cubic convolution with a = -1/2 (Keys 1981); border
+//                   reflect-101. q in 1/64 pixel, weights in 1/256, sums exact. Alpha is turned with the colours.
 //   blocks          what the learned purifier (models/purifier_v1) reads: of each 2 x 2 block its four pixels (dy, dx), of each
 //                   pixel R, G, B and min(255, round(4 level)); sides continued by their mirror image to multiples of 16.
 //   subtract        its answer r, laid out alike, taken from the picture: clip(v - (r - 128)). Large pictures go through the
@@ -95,6 +98,9 @@ void wavelet_shrink(const ImageView& in, const MutableImageView& out, double sig
 /// Random scale in [smallest, 1] (0.5-1) and random place, both functions of `seed`.
 void resize_pad(const ImageView& in, const MutableImageView& out, double smallest, uint64_t seed,
                 const Context& context = {});
+
+/// Turns by `degrees` (-45 to 45), counter-clockwise where rows run down.
+void rotate(const ImageView& in, const MutableImageView& out, double degrees, const Context& context = {});
 
 constexpr int64_t kBlockGrid = 16;   // pixels: the coarsest grid of the learned purifier
 constexpr int64_t kBlockHalo = 112;  // pixels, a multiple of the grid: nothing further away has a part in its answer

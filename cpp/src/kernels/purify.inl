@@ -153,11 +153,53 @@ void subtract_row(const uint8_t* src, const uint8_t* residual, int channels, int
     }
 }
 
+/// Adds a row's four taps to the sums of `Lanes` channels: four fill a vector, if the pixel has three and a byte follows it.
+template <int Lanes>
+OG_FN void add_taps(const uint8_t* const* taps, const CubicWeights& across, int32_t down, int32_t* sums) {
+    for (int c = 0; c < Lanes; ++c)
+        sums[c] += down * (across.w[0] * taps[0][c] + across.w[1] * taps[1][c] + across.w[2] * taps[2][c] +
+                           across.w[3] * taps[3][c]);
+}
+
+template <int C>
+void rotate_pixels(const PackedPicture& in, int64_t x, int64_t y, int64_t dx, int64_t dy, int64_t n,
+                   uint8_t* OG_RESTRICT dst) {
+    constexpr int lanes = C == 3 ? 4 : C;
+    CubicWeights weights[64];
+    for (int32_t f = 0; f < 64; ++f) weights[f] = cubic_weights(f);
+    for (int64_t i = 0; i < n; ++i, x += dx, y += dy, dst += C) {
+        const int64_t at_x = (x + (int64_t{1} << 18)) >> 19, at_y = (y + (int64_t{1} << 18)) >> 19;  // 1/64 pixel
+        const int64_t left = (at_x >> 6) - 1, top = (at_y >> 6) - 1;
+        const CubicWeights &across = weights[at_x & 63], &down = weights[at_y & 63];
+        int32_t sums[4] = {};
+        if (left >= 0 && top >= 0 && left + 4 + lanes - C <= in.width && top + 4 <= in.height) {
+            const uint8_t* row = in.data + top * in.stride + left * C;
+            for (int r = 0; r < 4; ++r, row += in.stride) {
+                const uint8_t* const taps[4] = {row, row + C, row + 2 * C, row + 3 * C};
+                add_taps<lanes>(taps, across, down.w[r], sums);
+            }
+        } else {
+            for (int r = 0; r < 4; ++r) {
+                const uint8_t* row = in.data + mirror_index(top + r, in.height) * in.stride;
+                const uint8_t* taps[4];
+                for (int k = 0; k < 4; ++k) taps[k] = row + mirror_index(left + k, in.width) * C;
+                add_taps<C>(taps, across, down.w[r], sums);
+            }
+        }
+        for (int c = 0; c < C; ++c) dst[c] = static_cast<uint8_t>(clamp_to((sums[c] + 32768) >> 16, 0, 255));
+    }
+}
+
+void rotate_row(const PackedPicture& in, int64_t x, int64_t y, int64_t dx, int64_t dy, int64_t n, uint8_t* dst) {
+    const auto pixels = in.channels == 1 ? rotate_pixels<1> : in.channels == 3 ? rotate_pixels<3> : rotate_pixels<4>;
+    pixels(in, x, y, dx, dy, n, dst);
+}
+
 }  // namespace
 
 extern const PurifyKernels purify_kernels;
 const PurifyKernels purify_kernels = {
-    median3_row, median5_row, bit_depth_row, low_bits_row, blocks_row, subtract_row,
+    median3_row, median5_row, bit_depth_row, low_bits_row, blocks_row, subtract_row, rotate_row,
 };
 
 }  // namespace OG_ISA

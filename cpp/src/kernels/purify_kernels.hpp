@@ -4,6 +4,13 @@
 
 namespace og {
 
+/// A picture whose rows are packed, `stride` bytes apart.
+struct PackedPicture {
+    const uint8_t* data;
+    int64_t height, width, stride;
+    int channels;
+};
+
 /// Rows of `n` = width * channels samples; `step` = channels is the distance to the neighbour of the same channel.
 struct PurifyKernels {
     /// rows[0..2]: the rows above, at and below; scratch: 3 * (n + 2 * step + 128) + 64 bytes, aligned to 64.
@@ -23,6 +30,9 @@ struct PurifyKernels {
     /// scratch: 2 * (n + 1) words.
     void (*subtract_row)(const uint8_t* src, const uint8_t* residual, int channels, int64_t n, uint32_t* scratch,
                          uint8_t* dst);
+    /// One row of n turned pixels, of which the first lies at (x, y) of the picture, in 2^-25 pixels, and each further one
+    /// (dx, dy) on.
+    void (*rotate_row)(const PackedPicture& in, int64_t x, int64_t y, int64_t dx, int64_t dy, int64_t n, uint8_t* dst);
 };
 
 }  // namespace og

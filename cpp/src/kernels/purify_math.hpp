@@ -1,4 +1,4 @@
-// Arithmetic of median, bit depth and low bits, shared by the CPU loops and the CUDA kernels.
+// Arithmetic of median, bit depth, low bits and turning, shared by the CPU loops and the CUDA kernels.
 #pragma once
 
 #include "kernels/common.hpp"
@@ -50,6 +50,19 @@ OG_FN uint8_t median25(uint8_t m[5][5]) {
     const uint8_t f = max_of(min_of(m[0][4], m[1][3]), min_of(m[3][1], m[4][0]));
     const uint8_t g = min_of(max_of(m[0][4], m[1][3]), max_of(m[3][1], m[4][0]));
     return median_of(upper, median_of(f, g, m[2][2]), lower);
+}
+
+/// Weights in 1/256, together 256, of the four samples around a place that is `f` / 64 after the second.
+struct CubicWeights {
+    int32_t w[4];
+};
+
+OG_FN CubicWeights cubic_weights(int32_t f) {
+    const int32_t square = f * f, cube = square * f;  // cubic convolution with a = -1/2, of numerators over 2 * 64^3
+    const int32_t before = (-cube + 128 * square - 4096 * f + 1024) >> 11;
+    const int32_t after = (-3 * cube + 256 * square + 4096 * f + 1024) >> 11;
+    const int32_t last = (cube - 64 * square + 1024) >> 11;
+    return {{before, 256 - before - after - last, after, last}};
 }
 
 /// What one level of `levels` is worth, in 1/65536.
