@@ -88,17 +88,16 @@ void Guard::purify(const ImageView& in, const MutableImageView& out, const std::
     }
     if (preset != "fast" && preset != "balanced" && preset != "strong")
         throw Error(Code::unsupported, "preset: must be fast, balanced, strong or randomized");
-    const Purifier* learned =
-        preset == "strong" ? &purifier() : nullptr;  // asked first: no error depends on the picture
+    if (preset == "strong") {
+        purifier().run(in, out, 1, run);
+        rotate(now, out, 5, run);
+        return;
+    }
     const bool noisy = full || residual::noise_level(in, run) >= kNoisy;
     if (!noisy) {
-        dct_quantise(in, out, preset == "strong" ? 25 : 50, true, preset == "strong" ? 4 : 1, run);
+        dct_quantise(in, out, 50, true, 1, run);
     } else if (preset == "fast") {
         dct_quantise(in, out, 15, true, 1, run);
-    } else if (learned) {
-        learned->run(in, out, 1, run);
-        bilateral(now, out, 3, 35, 75, run);
-        dct_quantise(now, out, 20, true, 4, run);
     } else {
         bilateral(in, out, 3, 100, 75, run);
         dct_quantise(now, out, 15, true, 4, run);

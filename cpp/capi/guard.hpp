@@ -45,7 +45,7 @@ class Guard {
     Outcome judge(const Input& input, std::vector<Finding>& findings, std::array<double, kKinds>& scores);
     /// Writes the safe pixels of the picture that `judge` saw last.
     void sanitize(const Outcome& outcome, const MutableImageView& out);
-    /// Purifies by a preset's name (purification.py); `full`: the strong steps, whatever the picture's noise. May run in
+    /// Purifies by a preset's name (purification.py); `full`: no milder steps for a quiet picture. May run in
     /// place. Throws `Code::unsupported` for an unknown preset, and as `purifier` where the preset needs it.
     void purify(const ImageView& in, const MutableImageView& out, const std::string& preset, bool full);
     /// Loads it when first asked. Throws `Code::unsupported` before a `load` with a runtime, `Code::model` where it cannot be
