@@ -1,4 +1,4 @@
-// Arithmetic of median, bit depth, low bits and turning, shared by the CPU loops and the CUDA kernels.
+// Arithmetic of median, bit depth and low bits, shared by the CPU loops and the CUDA kernels, and of turning.
 #pragma once
 
 #include "kernels/common.hpp"
