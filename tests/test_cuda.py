@@ -581,7 +581,7 @@ def test_presets_on_the_device_give_the_bytes_of_the_cpu(plugin: Emulator) -> No
     for preset in PRESET_NAMES:
         launches = plugin.launches()
         got = purify_many(images, preset, seed=11, accelerator=accelerator)
-        assert plugin.launches() > launches
+        assert (plugin.launches() > launches) == (preset != "strong")  # a network and a turn: on the CPU
         for image, pixels in zip(images, got, strict=True):
             np.testing.assert_array_equal(pixels, purify(image, preset, seed=11))
     out = np.zeros_like(images[0])
