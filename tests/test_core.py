@@ -159,3 +159,14 @@ def test_kernel_objects_export_only_their_table() -> None:
         lines = [line.split(maxsplit=2)[2] for line in names.stdout.splitlines()]
         assert len(lines) == 1, f"{path}: {lines}"
         assert lines[0].endswith("_kernels")
+
+
+def test_self_check_prints_the_hashes_of_every_machine() -> None:
+    """Every kernel family on every backend and one to four threads, without Python: what runs under emulation for arm64."""
+    built = [p for p in ROOT.glob("build*/**/og_selfcheck") if p.is_file()]
+    if not built:
+        pytest.skip("the self-check is not built: ./dev test builds it, or cmake with OG_TESTS")
+    newest = max(built, key=lambda p: p.stat().st_mtime)
+    done = subprocess.run([newest], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert done.stdout == (ROOT / "tests" / "golden" / "selfcheck.txt").read_text()
