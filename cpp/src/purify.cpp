@@ -4,6 +4,7 @@
 
 #include "door.hpp"
 #include "kernels/kernels.hpp"
+#include "kernels/purify_math.hpp"
 #include "ondevice_guard/backend.hpp"
 #include "ondevice_guard/random.hpp"
 #include "ondevice_guard/views.hpp"
@@ -164,10 +165,12 @@ void rotate(const ImageView& in, const MutableImageView& out, double degrees, co
     const double angle = degrees * 3.14159265358979323846 / 180;
     const int64_t cosine = std::llround(std::cos(angle) * (1 << 24)), sine = std::llround(std::sin(angle) * (1 << 24));
     const PackedPicture picture{v.data, v.height, v.width, v.row_stride, v.channels};
+    CubicWeights weights[64];
+    for (int32_t f = 0; f < 64; ++f) weights[f] = cubic_weights(f);
     parallel_for(context, v.height, grain_rows(v), [&](int64_t begin, int64_t end) {
         for (int64_t y = begin; y < end; ++y) {
             const int64_t to_x = -(v.width - 1), to_y = 2 * y - (v.height - 1);
-            k.rotate_row(picture, cosine * to_x - sine * to_y + (v.width - 1) * (1 << 24),
+            k.rotate_row(picture, weights, cosine * to_x - sine * to_y + (v.width - 1) * (1 << 24),
                          sine * to_x + cosine * to_y + (v.height - 1) * (1 << 24), 2 * cosine, 2 * sine, v.width,
                          out.row(y));
         }

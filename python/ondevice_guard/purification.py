@@ -285,7 +285,9 @@ def _native(chain: list[tuple[str, dict[str, Any]]]) -> bool:
 
 
 def _steps_for(image: Pixels, preset: Preset, strength: str, threads: int) -> tuple[Step, ...]:
-    if strength == "full" or _core.residual.noise_level(image, threads=threads) >= NOISY:
+    if preset.quiet == preset.noisy or strength == "full":
+        return preset.noisy  # whatever the picture: it need not be measured
+    if _core.residual.noise_level(image, threads=threads) >= NOISY:
         return preset.noisy
     return preset.quiet
 

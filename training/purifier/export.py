@@ -162,15 +162,6 @@ class Graph:
         made = self.node(kind, [self.plain(a), self.plain(b)], f"{name}.made")
         return self.result(name, made, f(a.value, b.value), f(a.seen, b.seen), relu, code)
 
-    def shifted(self, name: str, x: Coded, by: torch.Tensor) -> Coded:
-        """x + by[channel], rectified."""
-        by = by.detach().view(1, -1, 1, 1)
-        scale, zero = best_range(by, False)
-        whole = ((by / scale).round() + zero).clamp(0, 255)
-        self.constant(f"{name}.by", whole.numpy().astype(np.uint8))
-        self.known(f"{name}.by", scale, zero)
-        return self.pair("Add", name, x, Coded(f"{name}.by", by, (whole - zero) * scale, scale, zero), relu=True)
-
     def relu(self, name: str, x: Coded) -> Coded:
         """The same bytes, cut off at the zero point."""
         self.known(name, x.scale, x.zero)
@@ -244,15 +235,12 @@ def write(net: Purifier, inputs: torch.Tensor) -> onnx.ModelProto:
 
     bands = g.conv("stem", x, net.stem)
     e0 = g.relu("e0", bands)
-    if net.up1.weight.any():
-        e1 = res("enc1", g.conv("down1", e0, net.down1, relu=True), net.enc1)
-        m = res("mid0", g.conv("down2", e1, net.down2, relu=True), net.mid[0])
-        deep = res("deep", g.conv("down3", m, net.down3, relu=True), net.deep)
-        m = res("mid1", up("up3", deep, net.up3, m), net.mid[1])
-        d1 = g.conv("dec1", up("up2", m, net.up2, e1), net.dec1, relu=True)
-        low = up("up1", d1, net.up1, e0)
-    else:  # the levels below are not heard, as in the first that shipped
-        low = g.shifted("up1.sum", e0, net.up1.bias)
+    e1 = res("enc1", g.conv("down1", e0, net.down1, relu=True), net.enc1)
+    m = res("mid0", g.conv("down2", e1, net.down2, relu=True), net.mid[0])
+    deep = res("deep", g.conv("down3", m, net.down3, relu=True), net.deep)
+    m = res("mid1", up("up3", deep, net.up3, m), net.mid[1])
+    d1 = g.conv("dec1", up("up2", m, net.up2, e1), net.dec1, relu=True)
+    low = up("up1", d1, net.up1, e0)
     d0 = g.conv("dec0", low, net.dec0, relu=True)
     gated = g.pair("Mul", "gated", bands, g.sigmoid("open", g.conv("gate", d0, net.gate)))
     r = g.pair("Add", "residual", g.conv("out", gated, net.out), g.conv("more", d0, net.more), code=(1 / 255, 128))

@@ -162,11 +162,9 @@ OG_FN void add_taps(const uint8_t* const* taps, const CubicWeights& across, int3
 }
 
 template <int C>
-void rotate_pixels(const PackedPicture& in, int64_t x, int64_t y, int64_t dx, int64_t dy, int64_t n,
-                   uint8_t* OG_RESTRICT dst) {
+void rotate_pixels(const PackedPicture& in, const CubicWeights* weights, int64_t x, int64_t y, int64_t dx, int64_t dy,
+                   int64_t n, uint8_t* OG_RESTRICT dst) {
     constexpr int lanes = C == 3 ? 4 : C;
-    CubicWeights weights[64];
-    for (int32_t f = 0; f < 64; ++f) weights[f] = cubic_weights(f);
     for (int64_t i = 0; i < n; ++i, x += dx, y += dy, dst += C) {
         const int64_t at_x = (x + (int64_t{1} << 18)) >> 19, at_y = (y + (int64_t{1} << 18)) >> 19;  // 1/64 pixel
         const int64_t left = (at_x >> 6) - 1, top = (at_y >> 6) - 1;
@@ -190,9 +188,10 @@ void rotate_pixels(const PackedPicture& in, int64_t x, int64_t y, int64_t dx, in
     }
 }
 
-void rotate_row(const PackedPicture& in, int64_t x, int64_t y, int64_t dx, int64_t dy, int64_t n, uint8_t* dst) {
+void rotate_row(const PackedPicture& in, const CubicWeights* weights, int64_t x, int64_t y, int64_t dx, int64_t dy,
+                int64_t n, uint8_t* dst) {
     const auto pixels = in.channels == 1 ? rotate_pixels<1> : in.channels == 3 ? rotate_pixels<3> : rotate_pixels<4>;
-    pixels(in, x, y, dx, dy, n, dst);
+    pixels(in, weights, x, y, dx, dy, n, dst);
 }
 
 }  // namespace

@@ -11,6 +11,11 @@ struct PackedPicture {
     int channels;
 };
 
+/// Weights in 1/256, together 256, of four samples in a row.
+struct CubicWeights {
+    int32_t w[4];
+};
+
 /// Rows of `n` = width * channels samples; `step` = channels is the distance to the neighbour of the same channel.
 struct PurifyKernels {
     /// rows[0..2]: the rows above, at and below; scratch: 3 * (n + 2 * step + 128) + 64 bytes, aligned to 64.
@@ -31,8 +36,9 @@ struct PurifyKernels {
     void (*subtract_row)(const uint8_t* src, const uint8_t* residual, int channels, int64_t n, uint32_t* scratch,
                          uint8_t* dst);
     /// One row of n turned pixels, of which the first lies at (x, y) of the picture, in 2^-25 pixels, and each further one
-    /// (dx, dy) on.
-    void (*rotate_row)(const PackedPicture& in, int64_t x, int64_t y, int64_t dx, int64_t dy, int64_t n, uint8_t* dst);
+    /// (dx, dy) on; weights: `cubic_weights` of 0 to 63.
+    void (*rotate_row)(const PackedPicture& in, const CubicWeights* weights, int64_t x, int64_t y, int64_t dx,
+                       int64_t dy, int64_t n, uint8_t* dst);
 };
 
 }  // namespace og

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/common.hpp"
+#include "kernels/purify_kernels.hpp"
 
 namespace og {
 namespace {
@@ -52,11 +53,7 @@ OG_FN uint8_t median25(uint8_t m[5][5]) {
     return median_of(upper, median_of(f, g, m[2][2]), lower);
 }
 
-/// Weights in 1/256, together 256, of the four samples around a place that is `f` / 64 after the second.
-struct CubicWeights {
-    int32_t w[4];
-};
-
+/// Weights of the four samples around a place that is `f` / 64 after the second.
 OG_FN CubicWeights cubic_weights(int32_t f) {
     const int32_t square = f * f, cube = square * f;  // cubic convolution with a = -1/2, of numerators over 2 * 64^3
     const int32_t before = (-cube + 128 * square - 4096 * f + 1024) >> 11;
