@@ -117,7 +117,9 @@ def median_reference(image: np.ndarray, size: int) -> np.ndarray:
 
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("size", [3, 5])
-@pytest.mark.parametrize("shape", SIZES)
+@pytest.mark.parametrize(
+    "shape", [*SIZES, (3, 31), (3, 32), (4, 63), (4, 64), (6, 65), (3, 97)]
+)  # whole vectors, and one more
 def test_median_is_the_median(backend: str, shape: tuple[int, int], size: int, channels: int) -> None:
     image = picture(*shape, channels)
     np.testing.assert_array_equal(P.median(image, size), median_reference(image, size))

@@ -12,23 +12,13 @@ struct MedianTile {
     uint8_t rank[kSize][kTileY][kTileX + kSize - 1];
 };
 
-OG_FN void sort_column(uint8_t (&v)[3]) {
-    sort3(v[0], v[1], v[2]);
-}
-OG_FN void sort_column(uint8_t (&v)[5]) {
-    sort5(v[0], v[1], v[2], v[3], v[4]);
-}
-
-OG_FN uint8_t median_at(const MedianTile<3>& t, int y, int x) {
-    return median9(t.rank[0][y][x], t.rank[0][y][x + 1], t.rank[0][y][x + 2], t.rank[1][y][x], t.rank[1][y][x + 1],
-                   t.rank[1][y][x + 2], t.rank[2][y][x], t.rank[2][y][x + 1], t.rank[2][y][x + 2]);
-}
-OG_FN uint8_t median_at(const MedianTile<5>& t, int y, int x) {
-    uint8_t m[5][5];
-    for (int k = 0; k < 5; ++k) {
-        for (int i = 0; i < 5; ++i) m[k][i] = t.rank[k][y][x + i];
+template <int kSize>
+OG_FN uint8_t median_at(const MedianTile<kSize>& t, int y, int x) {
+    uint8_t m[kSize][kSize];
+    for (int k = 0; k < kSize; ++k) {
+        for (int i = 0; i < kSize; ++i) m[k][i] = t.rank[k][y][x + i];
     }
-    return median25(m);
+    return median_of_columns(m);
 }
 
 template <int kSize>

@@ -99,4 +99,9 @@ inline int64_t grain_rows(const ImageView& v, int64_t samples = 1 << 16) {
     return std::max<int64_t>(1, samples / std::max<int64_t>(1, v.samples_per_row()));
 }
 
+/// The same for rows that need nothing of the chunk before: the last chunks are a quarter, so that threads end together.
+inline Grain fine_rows(const ImageView& v, int64_t samples = 1 << 16) {
+    return {grain_rows(v, samples / 4), grain_rows(v, samples)};
+}
+
 }  // namespace og

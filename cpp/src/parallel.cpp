@@ -158,15 +158,14 @@ int thread_count(const Context& context) {
     return context.threads > 0 ? std::min(context.threads, kMaxThreads) : default_threads();
 }
 
-void parallel_for(const Context& context, int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+void parallel_for(const Context& context, int64_t n, Grain grain, const std::function<void(int64_t, int64_t)>& body) {
     if (n <= 0) return;
-    grain = std::max<int64_t>(grain, 1);
-    const int64_t most = (n + grain - 1) / grain;
-    if (most == 1 || context.threads == 1 || inside_task) {
+    const int64_t least = std::max<int64_t>(grain.least, 1), worth = std::max(grain.worth, least);
+    if (n <= worth || context.threads == 1 || inside_task) {
         body(0, n);
         return;
     }
-    const int64_t threads = std::min<int64_t>(most, thread_count(context));
+    const int64_t threads = std::min<int64_t>((n + worth - 1) / worth, thread_count(context));
     if (threads == 1) {
         body(0, n);
         return;
@@ -179,8 +178,8 @@ void parallel_for(const Context& context, int64_t n, int64_t grain, const std::f
         std::exception_ptr failure;
     } shared{body, {0}, {}, nullptr};
     for (int64_t at = 0; at < n;) {
-        const int64_t left = n - at, size = std::max(grain, left / (kShare * threads));
-        at = left < size + grain ? n : at + size;
+        const int64_t left = n - at, size = std::max(least, left / (kShare * threads));
+        at = left < size + least ? n : at + size;
         shared.cuts.push_back(at);
     }
     const int64_t chunks = static_cast<int64_t>(shared.cuts.size()) - 1;

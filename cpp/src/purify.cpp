@@ -21,7 +21,7 @@ void every_row(const ImageView& in, const MutableImageView& out, const Context& 
     require_out(out, in.height, in.width, in.channels);
     const Packed packed(in, &out);
     const ImageView& v = packed.view();
-    parallel_for(context, v.height, grain_rows(v, 1 << 17), [&](int64_t begin, int64_t end) {
+    parallel_for(context, v.height, fine_rows(v, 1 << 17), [&](int64_t begin, int64_t end) {
         for (int64_t y = begin; y < end; ++y) row(v.row(y), out.row(y), v.samples_per_row());
     });
 }
@@ -35,15 +35,14 @@ void median(const ImageView& in, const MutableImageView& out, int size, const Co
     const PurifyKernels& k = *kernels().purify;
     const Packed packed(in, &out);
     const ImageView& v = packed.view();
-    const int64_t n = v.samples_per_row(), step = v.channels, radius = size / 2;
-    const auto filter = size == 3 ? k.median3_row : k.median5_row;
-    parallel_for(context, v.height, grain_rows(v), [&](int64_t begin, int64_t end) {
-        const Scratch scratch(static_cast<size_t>(size * (n + 2 * radius * step + 128) + 64));
+    const int64_t radius = size / 2;
+    const auto filter = k.median_row[radius - 1];
+    parallel_for(context, v.height, fine_rows(v), [&](int64_t begin, int64_t end) {
         for (int64_t y = begin; y < end; ++y) {
             const uint8_t* rows[5];
             for (int64_t i = 0; i < size; ++i)
                 rows[i] = v.row(std::min(std::max<int64_t>(y - radius + i, 0), v.height - 1));
-            filter(rows, out.row(y), n, step, scratch.data());
+            filter(rows, out.row(y), v.samples_per_row(), v.channels);
         }
     });
 }
@@ -91,7 +90,7 @@ void blocks(const ImageView& in, double level, uint8_t* out, const Context& cont
     const Packed packed(in);
     const ImageView& v = packed.view();
     const int64_t wide = blocks_along(v.width) * 2;
-    parallel_for(context, blocks_along(v.height), grain_rows(v), [&](int64_t begin, int64_t end) {
+    parallel_for(context, blocks_along(v.height), fine_rows(v), [&](int64_t begin, int64_t end) {
         const Scratch scratch(static_cast<size_t>(2 * wide) * sizeof(uint32_t));
         const auto row = [&](int64_t y) {
             y %= 2 * v.height;
@@ -110,7 +109,7 @@ void subtract(const ImageView& in, const uint8_t* residual, int64_t row_stride, 
     const PurifyKernels& k = *kernels().purify;
     const Packed packed(in, &out);
     const ImageView& v = packed.view();
-    parallel_for(context, v.height, grain_rows(v), [&](int64_t begin, int64_t end) {
+    parallel_for(context, v.height, fine_rows(v), [&](int64_t begin, int64_t end) {
         const Scratch scratch(static_cast<size_t>(2 * (v.width + 1)) * sizeof(uint32_t));
         for (int64_t y = begin; y < end; ++y)
             k.subtract_row(v.row(y), residual + y / 2 * row_stride + (y & 1) * 8, v.channels, v.width,
@@ -165,14 +164,15 @@ void rotate(const ImageView& in, const MutableImageView& out, double degrees, co
     const double angle = degrees * 3.14159265358979323846 / 180;
     const int64_t cosine = std::llround(std::cos(angle) * (1 << 24)), sine = std::llround(std::sin(angle) * (1 << 24));
     const PackedPicture picture{v.data, v.height, v.width, v.row_stride, v.channels};
-    CubicWeights weights[64];
-    for (int32_t f = 0; f < 64; ++f) weights[f] = cubic_weights(f);
-    parallel_for(context, v.height, grain_rows(v), [&](int64_t begin, int64_t end) {
-        for (int64_t y = begin; y < end; ++y) {
-            const int64_t to_x = -(v.width - 1), to_y = 2 * y - (v.height - 1);
-            k.rotate_row(picture, weights, cosine * to_x - sine * to_y + (v.width - 1) * (1 << 24),
-                         sine * to_x + cosine * to_y + (v.height - 1) * (1 << 24), 2 * cosine, 2 * sine, v.width,
-                         out.row(y));
+    const CubicWeights weights = cubic_weights(v.channels);
+    parallel_for(context, v.height, fine_rows(v), [&](int64_t begin, int64_t end) {
+        for (int64_t x = 0; x < v.width; x += kTurned) {
+            for (int64_t y = begin; y < end; ++y) {
+                const int64_t to_x = 2 * x - (v.width - 1), to_y = 2 * y - (v.height - 1);
+                k.rotate_row(picture, weights, cosine * to_x - sine * to_y + (v.width - 1) * (1 << 24),
+                             sine * to_x + cosine * to_y + (v.height - 1) * (1 << 24), 2 * cosine, 2 * sine,
+                             std::min(kTurned, v.width - x), out.row(y) + x * v.channels);
+            }
         }
     });
 }

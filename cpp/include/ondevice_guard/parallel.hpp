@@ -27,8 +27,16 @@ int default_threads();
 /// The threads that a call may use: `context.threads`, or where that is 0 `default_threads()`.
 int thread_count(const Context& context);
 
-/// Calls body(begin, end) for consecutive ranges that cover [0, n); no range but the last is shorter than `grain`.
-/// Nested calls run on the calling thread. The first exception of a body is rethrown here, after all have ended.
-void parallel_for(const Context& context, int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body);
+/// How small work may be cut.
+struct Grain {
+    Grain(int64_t rows) : least(rows), worth(rows) {}  // NOLINT: a number is meant to do
+    Grain(int64_t least, int64_t worth) : least(least), worth(worth) {}
+    int64_t least;  ///< no range but the last is shorter
+    int64_t worth;  ///< work no longer than this is not worth another thread
+};
+
+/// Calls body(begin, end) for consecutive ranges that cover [0, n). Nested calls run on the calling thread. The first
+/// exception of a body is rethrown here, after all have ended.
+void parallel_for(const Context& context, int64_t n, Grain grain, const std::function<void(int64_t, int64_t)>& body);
 
 }  // namespace og

@@ -1,3 +1,9 @@
+#include <utility>
+
+#if defined(__SSE2__) && !defined(__SSSE3__)
+#include <emmintrin.h>
+#endif
+
 #include "kernels/purify_kernels.hpp"
 #include "kernels/purify_math.hpp"
 
@@ -5,78 +11,129 @@ namespace og {
 namespace OG_ISA {
 namespace {
 
-/// Copies the first and last pixel of a row that starts at p + step outwards, so that neighbours always exist.
-OG_FN void replicate_ends(uint8_t* p, int64_t n, int64_t step) {
-    for (int64_t c = 0; c < step; ++c) {
-        p[c] = p[step + c];
-        p[step + n + c] = p[n + c];
+/// The median of a window whose sample in row r, column j is fetch(r, j).
+template <int Size, class Fetch>
+OG_FN uint8_t window_median(Fetch&& fetch) {
+    uint8_t m[Size][Size];
+    for (int j = 0; j < Size; ++j) {
+        uint8_t column[Size];
+        for (int r = 0; r < Size; ++r) column[r] = fetch(r, j);
+        sort_column(column);
+        for (int r = 0; r < Size; ++r) m[r][j] = column[r];
     }
+    return median_of_columns(m);
 }
 
-// The three columns under a window are sorted once per row.
-void median3_row(const uint8_t* const* rows, uint8_t* OG_RESTRICT dst, int64_t n, int64_t step,
-                 uint8_t* OG_RESTRICT scratch) {
-    const int64_t padded = (n + 2 * step + 127) & ~int64_t{63};
-    uint8_t* OG_RESTRICT lo = scratch + 64 - step;  // so that what is written first is aligned to the widest vectors
-    uint8_t* OG_RESTRICT mid = lo + padded;
-    uint8_t* OG_RESTRICT hi = mid + padded;
-    const uint8_t *a = rows[0], *b = rows[1], *c = rows[2];
+template <int Size>
+void median_windows(const uint8_t* const* rows, uint8_t* OG_RESTRICT dst, int64_t n, int64_t step) {
+    constexpr int radius = Size / 2;
+    const int64_t first = min_of(radius * step, n), last = max_of(n - radius * step, first);
+    const auto at_end = [&](int64_t i) {
+        const int64_t low = i % step, high = n - step + low;
+        dst[i] =
+            window_median<Size>([&](int r, int j) { return rows[r][clamp_to(i + (j - radius) * step, low, high)]; });
+    };
+    for (int64_t i = 0; i < first; ++i) at_end(i);
     OG_IVDEP
-    for (int64_t i = 0; i < n; ++i) {
-        uint8_t x = a[i], y = b[i], z = c[i];
-        sort3(x, y, z);
-        lo[step + i] = x;
-        mid[step + i] = y;
-        hi[step + i] = z;
-    }
-    replicate_ends(lo, n, step);
-    replicate_ends(mid, n, step);
-    replicate_ends(hi, n, step);
-    OG_IVDEP
-    for (int64_t i = 0; i < n; ++i) {
-        dst[i] = median9(lo[i], lo[i + step], lo[i + 2 * step], mid[i], mid[i + step], mid[i + 2 * step], hi[i],
-                         hi[i + step], hi[i + 2 * step]);
-    }
+    for (int64_t i = first; i < last; ++i)
+        dst[i] = window_median<Size>([&](int r, int j) { return rows[r][i + (j - radius) * step]; });
+    for (int64_t i = last; i < n; ++i) at_end(i);
 }
 
-// Columns are sorted once per row here, too.
-void median5_row(const uint8_t* const* rows, uint8_t* OG_RESTRICT dst, int64_t n, int64_t step,
-                 uint8_t* OG_RESTRICT scratch) {
-    const int64_t padded = n + 4 * step;
-    uint8_t *OG_RESTRICT p0 = scratch, *OG_RESTRICT p1 = p0 + padded, *OG_RESTRICT p2 = p1 + padded;
-    uint8_t *OG_RESTRICT p3 = p2 + padded, *OG_RESTRICT p4 = p3 + padded;
-    const uint8_t *r0 = rows[0], *r1 = rows[1], *r2 = rows[2], *r3 = rows[3], *r4 = rows[4];
-    const int64_t pad = 2 * step;
-    OG_IVDEP
-    for (int64_t i = 0; i < n; ++i) {
-        uint8_t a = r0[i], b = r1[i], c = r2[i], d = r3[i], e = r4[i];
-        sort5(a, b, c, d, e);
-        p0[pad + i] = a;
-        p1[pad + i] = b;
-        p2[pad + i] = c;
-        p3[pad + i] = d;
-        p4[pad + i] = e;
+#if defined(__GNUC__)
+// Medians of a vector of windows, from columns that are sorted once and shifts of them. Sorted columns of a whole row would be
+// loaded once for each shift, nearly always across two cache lines, which takes longer than the sorting.
+
+#if defined(__AVX2__)
+constexpr int kVector = 32;  // 64 have no shift across their whole length before AVX512-VBMI
+#else
+constexpr int kVector = 16;
+#endif
+typedef uint8_t Vector __attribute__((vector_size(kVector)));
+
+OG_FN Vector load_vector(const uint8_t* p) {
+    Vector v;
+    memcpy(&v, p, kVector);
+    return v;
+}
+
+/// kVector samples of a and b in a row, from the one at `Shift`.
+template <int Shift, size_t... I>
+OG_FN Vector shifted(Vector a, Vector b, std::index_sequence<I...>) {
+#if defined(__SSE2__) && !defined(__SSSE3__)
+    const __m128i low = _mm_srli_si128(reinterpret_cast<__m128i>(a), Shift);
+    return reinterpret_cast<Vector>(_mm_or_si128(low, _mm_slli_si128(reinterpret_cast<__m128i>(b), kVector - Shift)));
+#elif defined(__clang__)
+    return __builtin_shufflevector(a, b, static_cast<int>(I) + Shift...);
+#else
+    return __builtin_shuffle(a, b, Vector{static_cast<uint8_t>(I + Shift)...});
+#endif
+}
+
+/// The medians around `now` shifted by half a window.
+template <int Step, int Size, size_t... J>
+OG_FN Vector vector_median(const Vector (&now)[Size], const Vector (&next)[Size], std::index_sequence<J...>) {
+    Vector m[Size][Size];
+    constexpr std::make_index_sequence<kVector> all;
+    for (int k = 0; k < Size; ++k) ((m[k][J] = shifted<static_cast<int>(J) * Step>(now[k], next[k], all)), ...);
+    return median_of_columns(m);
+}
+
+template <int Size>
+OG_FN void load_columns(const uint8_t* const* rows, int64_t i, Vector (&columns)[Size]) {
+    for (int r = 0; r < Size; ++r) columns[r] = load_vector(rows[r] + i);
+    sort_column(columns);
+}
+
+/// n: 2 * kVector or more.
+template <int Size, int Step>
+void median_vectors(const uint8_t* const* rows, uint8_t* OG_RESTRICT dst, int64_t n) {
+    constexpr int edge = Size / 2 * Step, two = 2 * kVector;
+    constexpr std::make_index_sequence<Size> columns;
+    Vector now[Size];
+    load_columns(rows, 0, now);
+    for (int64_t i = 0; i + two <= n; i += kVector) {
+        Vector next[Size];
+        load_columns(rows, i + kVector, next);
+        const Vector made = vector_median<Step>(now, next, columns);
+        memcpy(dst + i + edge, &made, kVector);
+        for (int r = 0; r < Size; ++r) now[r] = next[r];
     }
-    uint8_t* const all[5] = {p0, p1, p2, p3, p4};
-    for (uint8_t* p : all) {
-        replicate_ends(p + step, n, step);
-        for (int64_t c = 0; c < step; ++c) {
-            p[c] = p[pad + c];
-            p[3 * step + n + c] = p[step + n + c];
+    const auto block = [&](const uint8_t* const* from, int64_t i, uint8_t* to) {
+        Vector first[Size], second[Size];
+        load_columns(from, i, first);
+        load_columns(from, i + kVector, second);
+        const Vector made = vector_median<Step>(first, second, columns);
+        memcpy(to, &made, kVector);
+    };
+    block(rows, n - two, dst + n - two + edge);     // overlaps what is done
+    uint8_t head[Size][two], tail[Size][two] = {};  // of the rows, with the outermost pixel repeated
+    const uint8_t *heads[Size], *tails[Size];
+    for (int r = 0; r < Size; ++r) {
+        memcpy(head[r] + edge, rows[r], two - edge);
+        memcpy(tail[r], rows[r] + n - kVector - edge, kVector + edge);
+        for (int i = 0; i < edge; i += Step) {
+            memcpy(head[r] + i, rows[r], Step);
+            memcpy(tail[r] + kVector + edge + i, rows[r] + n - Step, Step);
         }
+        heads[r] = head[r];
+        tails[r] = tail[r];
     }
-    OG_IVDEP
-    for (int64_t i = 0; i < n; ++i) {
-        uint8_t m[5][5];
-        for (int k = 0; k < 5; ++k) {
-            m[0][k] = p0[i + k * step];
-            m[1][k] = p1[i + k * step];
-            m[2][k] = p2[i + k * step];
-            m[3][k] = p3[i + k * step];
-            m[4][k] = p4[i + k * step];
-        }
-        dst[i] = median25(m);
+    block(heads, 0, dst);
+    block(tails, 0, dst + n - kVector);
+}
+#endif
+
+template <int Size>
+void median_row(const uint8_t* const* rows, uint8_t* dst, int64_t n, int64_t step) {
+#if defined(__GNUC__)
+    if (n >= 2 * kVector) {
+        if (step == 1) return median_vectors<Size, 1>(rows, dst, n);
+        if (step == 3) return median_vectors<Size, 3>(rows, dst, n);
+        if (step == 4) return median_vectors<Size, 4>(rows, dst, n);
     }
+#endif
+    median_windows<Size>(rows, dst, n, step);
 }
 
 void bit_depth_row(const uint8_t* src, uint8_t* OG_RESTRICT dst, int64_t n, int levels) {
@@ -153,42 +210,40 @@ void subtract_row(const uint8_t* src, const uint8_t* residual, int channels, int
     }
 }
 
-/// Adds a row's four taps to the sums of `Lanes` channels: four fill a vector, if the pixel has three and a byte follows it.
-template <int Lanes>
-OG_FN void add_taps(const uint8_t* const* taps, const CubicWeights& across, int32_t down, int32_t* sums) {
-    for (int c = 0; c < Lanes; ++c)
-        sums[c] += down * (across.w[0] * taps[0][c] + across.w[1] * taps[1][c] + across.w[2] * taps[2][c] +
-                           across.w[3] * taps[3][c]);
-}
-
 template <int C>
-void rotate_pixels(const PackedPicture& in, const CubicWeights* weights, int64_t x, int64_t y, int64_t dx, int64_t dy,
+void rotate_pixels(const PackedPicture& in, const CubicWeights& weights, int64_t x, int64_t y, int64_t dx, int64_t dy,
                    int64_t n, uint8_t* OG_RESTRICT dst) {
-    constexpr int lanes = C == 3 ? 4 : C;
-    for (int64_t i = 0; i < n; ++i, x += dx, y += dy, dst += C) {
+    constexpr int lanes = C == 1 ? 4 : 16;  // four pixels; of three channels a bit more, whose weights are 0
+    int32_t sums[kTurned * C];
+    for (int64_t i = 0; i < n; ++i, x += dx, y += dy) {
         const int64_t at_x = (x + (int64_t{1} << 18)) >> 19, at_y = (y + (int64_t{1} << 18)) >> 19;  // 1/64 pixel
         const int64_t left = (at_x >> 6) - 1, top = (at_y >> 6) - 1;
-        const CubicWeights &across = weights[at_x & 63], &down = weights[at_y & 63];
-        int32_t sums[4] = {};
-        if (left >= 0 && top >= 0 && left + 4 + lanes - C <= in.width && top + 4 <= in.height) {
-            const uint8_t* row = in.data + top * in.stride + left * C;
-            for (int r = 0; r < 4; ++r, row += in.stride) {
-                const uint8_t* const taps[4] = {row, row + C, row + 2 * C, row + 3 * C};
-                add_taps<lanes>(taps, across, down.w[r], sums);
-            }
+        const uint8_t* rows[4];
+        uint8_t mirrored[4][16];
+        if (left >= 0 && top >= 0 && left * C + lanes <= in.width * C && top + 4 <= in.height) {
+            for (int r = 0; r < 4; ++r) rows[r] = in.data + (top + r) * in.stride + left * C;
         } else {
+            memset(mirrored, 0, sizeof mirrored);
             for (int r = 0; r < 4; ++r) {
                 const uint8_t* row = in.data + mirror_index(top + r, in.height) * in.stride;
-                const uint8_t* taps[4];
-                for (int k = 0; k < 4; ++k) taps[k] = row + mirror_index(left + k, in.width) * C;
-                add_taps<C>(taps, across, down.w[r], sums);
+                for (int k = 0; k < 4; ++k) memcpy(mirrored[r] + k * C, row + mirror_index(left + k, in.width) * C, C);
+                rows[r] = mirrored[r];
             }
         }
-        for (int c = 0; c < C; ++c) dst[c] = static_cast<uint8_t>(clamp_to((sums[c] + 32768) >> 16, 0, 255));
+        const uint8_t *a = rows[0], *b = rows[1], *c = rows[2], *d = rows[3];
+        const int32_t *across = weights.across[at_x & 63], *down = weights.down[at_y & 63];
+        int32_t products[lanes];
+        OG_IVDEP
+        for (int j = 0; j < lanes; ++j)
+            products[j] = across[j] * (down[0] * a[j] + down[1] * b[j] + down[2] * c[j] + down[3] * d[j]);
+        for (int j = 0; j < C; ++j)
+            sums[i * C + j] = products[j] + products[C + j] + products[2 * C + j] + products[3 * C + j];
     }
+    OG_IVDEP
+    for (int64_t i = 0; i < n * C; ++i) dst[i] = static_cast<uint8_t>(clamp_to((sums[i] + 32768) >> 16, 0, 255));
 }
 
-void rotate_row(const PackedPicture& in, const CubicWeights* weights, int64_t x, int64_t y, int64_t dx, int64_t dy,
+void rotate_row(const PackedPicture& in, const CubicWeights& weights, int64_t x, int64_t y, int64_t dx, int64_t dy,
                 int64_t n, uint8_t* dst) {
     const auto pixels = in.channels == 1 ? rotate_pixels<1> : in.channels == 3 ? rotate_pixels<3> : rotate_pixels<4>;
     pixels(in, weights, x, y, dx, dy, n, dst);
@@ -198,7 +253,7 @@ void rotate_row(const PackedPicture& in, const CubicWeights* weights, int64_t x,
 
 extern const PurifyKernels purify_kernels;
 const PurifyKernels purify_kernels = {
-    median3_row, median5_row, bit_depth_row, low_bits_row, blocks_row, subtract_row, rotate_row,
+    {median_row<3>, median_row<5>}, bit_depth_row, low_bits_row, blocks_row, subtract_row, rotate_row,
 };
 
 }  // namespace OG_ISA

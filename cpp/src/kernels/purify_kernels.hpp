@@ -11,17 +11,19 @@ struct PackedPicture {
     int channels;
 };
 
-/// Weights in 1/256, together 256, of four samples in a row.
+/// Weights in 1/256, together 256, of the four samples around a place that is so many 1/64 after the second.
 struct CubicWeights {
-    int32_t w[4];
+    int32_t down[64][4];
+    int32_t across[64][16];  ///< each as often as a pixel has channels, then 0
 };
+
+/// Turned pixels of one call: what a few dozen rows of so many look at stays in the first-level cache.
+constexpr int64_t kTurned = 64;
 
 /// Rows of `n` = width * channels samples; `step` = channels is the distance to the neighbour of the same channel.
 struct PurifyKernels {
-    /// rows[0..2]: the rows above, at and below; scratch: 3 * (n + 2 * step + 128) + 64 bytes, aligned to 64.
-    void (*median3_row)(const uint8_t* const* rows, uint8_t* dst, int64_t n, int64_t step, uint8_t* scratch);
-    /// rows[0..4]: two above to two below; scratch: 5 * (n + 4 * step) bytes.
-    void (*median5_row)(const uint8_t* const* rows, uint8_t* dst, int64_t n, int64_t step, uint8_t* scratch);
+    /// Medians of 3x3 and of 5x5 windows; rows: as many as a window has, from the uppermost on.
+    void (*median_row[2])(const uint8_t* const* rows, uint8_t* dst, int64_t n, int64_t step);
     /// round(v * levels / 255) spread over 0..255 again; levels = 2^bits - 1.
     void (*bit_depth_row)(const uint8_t* src, uint8_t* dst, int64_t n, int levels);
     /// The low `bits` of a sample replaced by its high ones.
@@ -35,9 +37,9 @@ struct PurifyKernels {
     /// scratch: 2 * (n + 1) words.
     void (*subtract_row)(const uint8_t* src, const uint8_t* residual, int channels, int64_t n, uint32_t* scratch,
                          uint8_t* dst);
-    /// One row of n turned pixels, of which the first lies at (x, y) of the picture, in 2^-25 pixels, and each further one
-    /// (dx, dy) on; weights: `cubic_weights` of 0 to 63.
-    void (*rotate_row)(const PackedPicture& in, const CubicWeights* weights, int64_t x, int64_t y, int64_t dx,
+    /// n turned pixels of a row, at most `kTurned`; the first lies at (x, y) of the picture, in 2^-25 pixels, and each
+    /// further one (dx, dy) on.
+    void (*rotate_row)(const PackedPicture& in, const CubicWeights& weights, int64_t x, int64_t y, int64_t dx,
                        int64_t dy, int64_t n, uint8_t* dst);
 };
 

@@ -7,59 +7,71 @@
 namespace og {
 namespace {
 
-OG_FN uint8_t median_of(uint8_t a, uint8_t b, uint8_t c) {
+// T: a sample, or a vector of them.
+
+template <class T>
+OG_FN T median_of(T a, T b, T c) {
     return max_of(min_of(a, b), min_of(max_of(a, b), c));
 }
 
-OG_FN void sort3(uint8_t& a, uint8_t& b, uint8_t& c) {
-    order(a, b);
-    order(b, c);
-    order(a, b);
+template <class T>
+OG_FN void sort_column(T (&v)[3]) {
+    order(v[0], v[1]);
+    order(v[1], v[2]);
+    order(v[0], v[1]);
 }
 
-/// Median of nine samples whose three columns are sorted: the middle one of {largest minimum, middle of the middles,
-/// smallest maximum}.
-OG_FN uint8_t median9(uint8_t lo0, uint8_t lo1, uint8_t lo2, uint8_t mid0, uint8_t mid1, uint8_t mid2, uint8_t hi0,
-                      uint8_t hi1, uint8_t hi2) {
-    const uint8_t low = max_of(max_of(lo0, lo1), lo2);
-    const uint8_t middle = median_of(mid0, mid1, mid2);
-    const uint8_t high = min_of(min_of(hi0, hi1), hi2);
+template <class T>
+OG_FN void sort_column(T (&v)[5]) {
+    order(v[0], v[1]);
+    order(v[3], v[4]);
+    order(v[2], v[4]);
+    order(v[2], v[3]);
+    order(v[0], v[3]);
+    order(v[0], v[2]);
+    order(v[1], v[4]);
+    order(v[1], v[2]);
+    order(v[3], v[4]);
+    order(v[2], v[3]);
+}
+
+/// Median of nine samples; m[k] holds the k-th smallest of each of the three columns: the middle one of {largest minimum,
+/// middle of the middles, smallest maximum}.
+template <class T>
+OG_FN T median_of_columns(T (&m)[3][3]) {
+    const T low = max_of(max_of(m[0][0], m[0][1]), m[0][2]);
+    const T middle = median_of(m[1][0], m[1][1], m[1][2]);
+    const T high = min_of(min_of(m[2][0], m[2][1]), m[2][2]);
     return median_of(low, middle, high);
 }
 
-OG_FN void sort5(uint8_t& a, uint8_t& b, uint8_t& c, uint8_t& d, uint8_t& e) {
-    order(a, b);
-    order(d, e);
-    order(c, e);
-    order(c, d);
-    order(a, d);
-    order(a, c);
-    order(b, e);
-    order(b, c);
-    order(d, e);
-    order(c, d);
-}
-
-/// Median of 25 samples; m[k] holds the k-th smallest of each of the five columns. With these rows sorted as well, twelve
+/// Median of 25 samples of five sorted columns. With these rows sorted as well, twelve
 /// corner elements cannot be the median, and what is left are three anti-diagonals: the median of 25 is the middle one of
 /// {largest of the upper diagonal, median of the main one, smallest of the lower}. (All 252 monotone 0-1 matrices agree;
 /// sorting networks need no more proof.) The comparisons whose results nobody reads are removed by the compiler.
-OG_FN uint8_t median25(uint8_t m[5][5]) {
-    for (int k = 0; k < 5; ++k) sort5(m[k][0], m[k][1], m[k][2], m[k][3], m[k][4]);
-    const uint8_t upper = max_of(max_of(m[0][3], m[1][2]), max_of(m[2][1], m[3][0]));
-    const uint8_t lower = min_of(min_of(m[1][4], m[2][3]), min_of(m[3][2], m[4][1]));
-    const uint8_t f = max_of(min_of(m[0][4], m[1][3]), min_of(m[3][1], m[4][0]));
-    const uint8_t g = min_of(max_of(m[0][4], m[1][3]), max_of(m[3][1], m[4][0]));
+template <class T>
+OG_FN T median_of_columns(T (&m)[5][5]) {
+    for (int k = 0; k < 5; ++k) sort_column(m[k]);
+    const T upper = max_of(max_of(m[0][3], m[1][2]), max_of(m[2][1], m[3][0]));
+    const T lower = min_of(min_of(m[1][4], m[2][3]), min_of(m[3][2], m[4][1]));
+    const T f = max_of(min_of(m[0][4], m[1][3]), min_of(m[3][1], m[4][0]));
+    const T g = min_of(max_of(m[0][4], m[1][3]), max_of(m[3][1], m[4][0]));
     return median_of(upper, median_of(f, g, m[2][2]), lower);
 }
 
-/// Weights of the four samples around a place that is `f` / 64 after the second.
-OG_FN CubicWeights cubic_weights(int32_t f) {
-    const int32_t square = f * f, cube = square * f;  // cubic convolution with a = -1/2, of numerators over 2 * 64^3
-    const int32_t before = (-cube + 128 * square - 4096 * f + 1024) >> 11;
-    const int32_t after = (-3 * cube + 256 * square + 4096 * f + 1024) >> 11;
-    const int32_t last = (cube - 64 * square + 1024) >> 11;
-    return {{before, 256 - before - after - last, after, last}};
+/// The weights of cubic convolution with a = -1/2 (Keys 1981) for pixels of `channels` samples.
+OG_FN CubicWeights cubic_weights(int channels) {
+    CubicWeights made = {};
+    for (int32_t f = 0; f < 64; ++f) {
+        const int32_t square = f * f, cube = square * f;  // of numerators over 2 * 64^3
+        int32_t* w = made.down[f];
+        w[0] = (-cube + 128 * square - 4096 * f + 1024) >> 11;
+        w[2] = (-3 * cube + 256 * square + 4096 * f + 1024) >> 11;
+        w[3] = (cube - 64 * square + 1024) >> 11;
+        w[1] = 256 - w[0] - w[2] - w[3];
+        for (int j = 0; j < 4 * channels; ++j) made.across[f][j] = w[j / channels];
+    }
+    return made;
 }
 
 /// What one level of `levels` is worth, in 1/65536.
