@@ -728,7 +728,7 @@ def test_what_a_file_carries_is_judged_as_python_does(lib: c.CDLL, runtime: c.c_
         pair.close()
 
 
-def test_the_learned_purifier_gives_the_bytes_of_python(lib: c.CDLL, runtime: c.c_void_p, tmp_path: Path) -> None:
+def test_networks_give_the_bytes_of_python(lib: c.CDLL, runtime: c.c_void_p, tmp_path: Path) -> None:
     pair = Pair(lib, runtime, 'detectors = ["adversarial"]\npurify = "strong"', tmp_path)
     for shape in ((90, 120, 3), (75, 61), (64, 50, 4), (1500, 1600, 3)):
         noisy = np.random.default_rng(2).integers(0, 256, shape, np.uint8)
@@ -741,10 +741,18 @@ def test_the_learned_purifier_gives_the_bytes_of_python(lib: c.CDLL, runtime: c.
             assert status == OK, pair.c.message
             expected = ondevice_guard.purify(noisy, preset, strength="full" if full else "measured")
             np.testing.assert_array_equal(out, expected)
+        steps: tuple[tuple[str, dict[str, float]], ...]
+        steps = (("learned", {"gain": 1.5}), ("denoise", {"sigma": 6.0}), ("denoise", {"sigma": 31.0}))
+        for name, parameters in steps:
+            status, out = pair.c.filter(noisy, name, **parameters)
+            assert status == OK, pair.c.message
+            np.testing.assert_array_equal(out, ondevice_guard.purify(noisy, steps=[(name, parameters)]))
+    for name, parameters in (("learned", {"gain": 5.0}), ("denoise", {"sigma": 56.0}), ("denoise", {})):
+        assert pair.c.filter(picture(40, 50), name, **parameters)[0] == ARGUMENT
     pair.close()
 
 
-def test_the_learned_purifier_needs_a_runtime(lib: c.CDLL, tmp_path: Path) -> None:
+def test_networks_need_a_runtime(lib: c.CDLL, tmp_path: Path) -> None:
     guard = Guard(lib)
     noisy = picture(40, 50)
     out = np.zeros_like(noisy)
@@ -753,6 +761,7 @@ def test_the_learned_purifier_needs_a_runtime(lib: c.CDLL, tmp_path: Path) -> No
             guard.handle, c.byref(guard.image(noisy)), b"strong", c.c_int32(full), out.ctypes.data_as(c.c_void_p), 0
         )
         assert status == ARGUMENT and "runtime" in guard.message
+    assert guard.filter(noisy, "denoise", sigma=9.0)[0] == ARGUMENT and "runtime" in guard.message
     guard.close()
 
 
@@ -852,7 +861,7 @@ def test_models_are_checked_before_they_are_used(lib: c.CDLL, runtime: c.c_void_
         p
         for p in (tmp_path / "models").glob("*/*")
         if (p.suffix in (".onnx", ".bin", ".npz", ".txt") or p.name == "weights.json")
-        and not p.parent.name.startswith("response_")  # answers are not judged in C
+        and not p.parent.name.startswith(("response_", "denoiser_"))  # never judged in C; loaded when first asked for
     )
     assert len(files) >= 7
     for path in files:

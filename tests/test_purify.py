@@ -602,7 +602,7 @@ def test_tiles_cover_a_picture_once_and_stay_small(height: int, width: int, most
         assert all(a % 16 == 0 for a, _ in parts)
     for (top, bottom, left, right), halo in tiles:
         assert (bottom - top) * (right - left) <= max(most, 256) * 1.5 + 16 * (bottom - top + right - left)
-        assert halo == (max(0, top - 112), min(height, bottom + 112), max(0, left - 112), min(width, right + 112))
+        assert halo == (max(0, top - 64), min(height, bottom + 64), max(0, left - 64), min(width, right + 64))
 
 
 def noisy_picture(height: int, width: int) -> np.ndarray:
@@ -620,30 +620,52 @@ def test_learned_takes_noise_away_and_less_from_a_clean_picture() -> None:
     assert np.abs(untouched - clean).mean() < 0.5 * np.abs(result.astype(int) - image).mean()
 
 
+def test_denoise_takes_noise_away() -> None:
+    photo = np.asarray(Image.open(Path(__file__).parents[1] / "examples/photos/astronaut.jpg").convert("RGB"))
+    clean = photo[:300, :300].astype(int)
+    for sigma, most in ((8, 0.3), (15, 0.2), (25, 0.12), (50, 0.06)):
+        image = np.clip(clean + np.random.default_rng(9).normal(0, sigma, clean.shape), 0, 255).astype(np.uint8)
+        noise = ((image - clean) ** 2).mean()
+        assert ((purify(image, steps=[("denoise", {"sigma": sigma})]) - clean) ** 2).mean() < most * noise
+    calm = purify(clean.astype(np.uint8), steps=[("denoise", {"sigma": 0})])
+    assert np.abs(calm - clean).mean() < 2
+    for wrong in ({"sigma": -1}, {"sigma": 56}, {"sigma": float("nan")}, {"sigma": "1"}, {}):
+        with pytest.raises(errors.UnsupportedInput, match="sigma"):
+            purify(photo, steps=[("denoise", wrong)])
+    for image in (np.zeros(9, np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), "photo"):
+        with pytest.raises(errors.UnsupportedInput):
+            purify(image, steps=[("denoise", {"sigma": 9})])
+
+
+NETWORKS = ["learned", ("denoise", {"sigma": 12.0})]
+
+
+@pytest.mark.parametrize("step", NETWORKS)
 @pytest.mark.parametrize("shape", [(1, 1, 3), (5, 7, 3), (33, 41), (20, 30, 4), (16, 16, 3), (129, 64, 3)])
-def test_learned_takes_every_shape(shape: tuple[int, ...]) -> None:
+def test_networks_take_every_shape(shape: tuple[int, ...], step: purification.Step) -> None:
     image = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
     frozen = image.copy()
     frozen.setflags(write=False)
-    result = purify(frozen, steps=["learned"], threads=1)
+    result = purify(frozen, steps=[step], threads=1)
     assert result.shape == shape
     assert result.dtype == np.uint8
     if image.ndim == 3:
         np.testing.assert_array_equal(result[:, :, 3:], image[:, :, 3:])
-    np.testing.assert_array_equal(purify(image[::-1][::-1], steps=["learned"], threads=2), result)
-    assert purify(image, steps=["learned"], out=image) is image
+    np.testing.assert_array_equal(purify(image[::-1][::-1], steps=[step], threads=2), result)
+    assert purify(image, steps=[step], out=image) is image
     np.testing.assert_array_equal(image, result)
 
 
-def test_learned_tiles_have_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", NETWORKS)
+def test_tiles_have_no_seams(monkeypatch: pytest.MonkeyPatch, step: purification.Step) -> None:
     image = noisy_picture(331, 290)
-    whole = purify(image, steps=["learned"])
+    whole = purify(image, steps=[step])
     for most in (64 * 64, 128 * 128):
         monkeypatch.setattr(purification, "_TILE", most)
         assert len(P.tiles(331, 290, most)) > 4
-        np.testing.assert_array_equal(purify(image, steps=["learned"]), whole)
+        np.testing.assert_array_equal(purify(image, steps=[step]), whole)
         again = image.copy()
-        assert purify(again, steps=["learned"], out=again) is again
+        assert purify(again, steps=[step], out=again) is again
         np.testing.assert_array_equal(again, whole)
 
 
@@ -659,15 +681,16 @@ def test_learned_gain_and_out_are_checked(monkeypatch: pytest.MonkeyPatch) -> No
             purify(image, steps=["learned"], out=np.zeros((40, 50), np.uint8))
 
 
-def test_accelerators_never_see_the_learned_step() -> None:
+@pytest.mark.parametrize("step", NETWORKS)
+def test_accelerators_never_see_networks(step: purification.Step) -> None:
     class Refusing:
         def run(self, images: object, steps: object) -> None:
             raise AssertionError("asked to run a network")
 
     image = noisy_picture(40, 50)
-    expected = purify(image, steps=["learned"])
-    np.testing.assert_array_equal(purify(image, steps=["learned"], accelerator=Refusing()), expected)
-    (many,) = purification.purify_many([image], steps=["learned"], accelerator=Refusing())
+    expected = purify(image, steps=[step])
+    np.testing.assert_array_equal(purify(image, steps=[step], accelerator=Refusing()), expected)
+    (many,) = purification.purify_many([image], steps=[step], accelerator=Refusing())
     np.testing.assert_array_equal(many, expected)
 
 

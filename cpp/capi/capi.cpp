@@ -463,7 +463,11 @@ og_status og_filter(og_context* context, const og_image* image, const char* name
         } else if (filter == "learned") {
             const double gain = p.real("gain", 1);
             p.done();
-            context->guard.purifier().run(in, to, gain, run);
+            context->guard.learned(in, to, gain);
+        } else if (filter == "denoise") {
+            const double sigma = p.needed("sigma");
+            p.done();
+            context->guard.denoise(in, to, sigma);
         } else if (filter == "dct") {
             const int quality = whole("quality", 50), subsample = whole("subsample", 1), shifts = whole("shifts", 1);
             p.done();

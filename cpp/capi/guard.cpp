@@ -23,10 +23,8 @@ void copy(const ImageView& in, const MutableImageView& out) {
 
 }  // namespace
 
-void Purifier::run(const ImageView& in, const MutableImageView& out, double gain, const Context& run) const {
-    if (!(gain >= 0.25 && gain <= 4)) throw Error(Code::unsupported, "gain: must be from 0.25 to 4");
+void Purifier::run(const ImageView& in, const MutableImageView& out, double level, const Context& run) const {
     require_out(out, in.height, in.width, in.channels);
-    const double level = gain * residual::noise_level(in, run);  // this call also validates the picture
     const std::vector<Tile> parts = tiles(in.height, in.width);
     const auto part = [](const auto& v, int64_t top, int64_t bottom, int64_t left, int64_t right) {
         auto cut = v;
@@ -56,14 +54,21 @@ void Purifier::run(const ImageView& in, const MutableImageView& out, double gain
     if (several) copy(target, out);
 }
 
-const Purifier& Guard::purifier() {
+const Purifier& Guard::network(std::unique_ptr<Purifier>& kept, const char* name) {
     if (!runtime_)
-        throw Error(Code::unsupported, "the learned purifier needs a runtime: load the context with one first");
-    if (!purifier_) {
-        const int threads = thread_count(run);
-        purifier_ = std::make_unique<Purifier>(models_, *runtime_, threads);
-    }
-    return *purifier_;
+        throw Error(Code::unsupported, std::string(name) + " needs a runtime: load the context with one first");
+    if (!kept) kept = std::make_unique<Purifier>(models_, name, *runtime_, thread_count(run));
+    return *kept;
+}
+
+void Guard::learned(const ImageView& in, const MutableImageView& out, double gain) {
+    if (!(gain >= 0.25 && gain <= 4)) throw Error(Code::unsupported, "gain: must be from 0.25 to 4");
+    network(purifier_, "purifier").run(in, out, gain * residual::noise_level(in, run), run);
+}
+
+void Guard::denoise(const ImageView& in, const MutableImageView& out, double sigma) {
+    if (!(sigma >= 0 && sigma <= 55)) throw Error(Code::unsupported, "sigma: must be from 0 to 55");
+    network(denoiser_, "denoiser").run(in, out, sigma, run);
 }
 
 void Guard::purify(const ImageView& in, const MutableImageView& out, const std::string& preset, bool full) {
@@ -89,7 +94,7 @@ void Guard::purify(const ImageView& in, const MutableImageView& out, const std::
     if (preset != "fast" && preset != "balanced" && preset != "strong")
         throw Error(Code::unsupported, "preset: must be fast, balanced, strong or randomized");
     if (preset == "strong") {
-        purifier().run(in, out, 1, run);
+        learned(in, out, 1);
         rotate(now, out, 5, run);
         return;
     }
@@ -120,8 +125,9 @@ void Guard::load(const std::string& models, const Runtime* runtime) {
     if (policy.detectors & Policy::content) content = std::make_unique<Content>(models, *runtime, threads);
     if (policy.detectors & Policy::typographic) typographic = std::make_unique<Typographic>(models, *runtime, threads);
     if (policy.detectors & Policy::text) prompt = std::make_unique<Prompt>(models, *runtime, threads);
-    if (strong) purifier = std::make_unique<Purifier>(models, *runtime, threads);
+    if (strong) purifier = std::make_unique<Purifier>(models, "purifier", *runtime, threads);
     purifier_ = std::move(purifier);
+    denoiser_ = nullptr;
     runtime_ = runtime ? std::make_unique<Runtime>(*runtime) : nullptr;
     models_ = models;
     adversarial_ = std::move(adversarial);

@@ -18,13 +18,13 @@ struct Input {
     size_t text_bytes = 0;
 };
 
-/// The learned purifier (`_learned` of purification.py): the same bytes.
+/// A network that says what to take off a picture (`_through` of purification.py): the same bytes.
 class Purifier {
   public:
-    Purifier(const std::string& models, const Runtime& runtime, int threads)
-        : folder_(models, "purifier"), network_(folder_.network(runtime, threads)) {}
-    /// May run in place. Throws `Code::unsupported` for a gain that is not within 0.25 and 4.
-    void run(const ImageView& in, const MutableImageView& out, double gain, const Context& run) const;
+    Purifier(const std::string& models, const std::string& name, const Runtime& runtime, int threads)
+        : folder_(models, name), network_(folder_.network(runtime, threads)) {}
+    /// `level`: the noise's standard deviation, which the network is told. May run in place.
+    void run(const ImageView& in, const MutableImageView& out, double level, const Context& run) const;
 
   private:
     Folder folder_;
@@ -46,11 +46,13 @@ class Guard {
     /// Writes the safe pixels of the picture that `judge` saw last.
     void sanitize(const Outcome& outcome, const MutableImageView& out);
     /// Purifies by a preset's name (purification.py); `full`: no milder steps for a quiet picture. May run in
-    /// place. Throws `Code::unsupported` for an unknown preset, and as `purifier` where the preset needs it.
+    /// place. Throws `Code::unsupported` for an unknown preset, and as `learned` where the preset needs it.
     void purify(const ImageView& in, const MutableImageView& out, const std::string& preset, bool full);
-    /// Loads it when first asked. Throws `Code::unsupported` before a `load` with a runtime, `Code::model` where it cannot be
-    /// used.
-    const Purifier& purifier();
+    /// The networks `purifier` and `denoiser`, loaded when first asked; may run in place. Throw `Code::unsupported` before a
+    /// `load` with a runtime, for a gain outside [0.25, 4] and for a sigma outside [0, 55], `Code::model` where the network
+    /// cannot be used.
+    void learned(const ImageView& in, const MutableImageView& out, double gain);
+    void denoise(const ImageView& in, const MutableImageView& out, double sigma);
 
   private:
     /// Makes the views of a picture and appends what every detector says about them; `original_` becomes the first view. Only
@@ -65,7 +67,9 @@ class Guard {
     std::unique_ptr<Content> content_;
     std::unique_ptr<Typographic> typographic_;
     std::unique_ptr<Prompt> prompt_;
-    std::unique_ptr<Purifier> purifier_;
+    const Purifier& network(std::unique_ptr<Purifier>& kept, const char* name);
+
+    std::unique_ptr<Purifier> purifier_, denoiser_;
     std::unique_ptr<Runtime> runtime_;  // of the last load, for what is loaded when first asked
     std::string models_;
     View original_;  // of the last picture, remade where the plan says so

@@ -29,27 +29,17 @@ from .types import Pixels
 Step = str | tuple[str, Mapping[str, Any]]
 
 
-_NETWORK = "purifier"
-#: Pixels of a tile of the learned purifier, before its halo; one of this size takes some 150 MB.
+#: Steps that run a network, and its model.
+_NETWORKS: Mapping[str, str] = MappingProxyType({"learned": "purifier", "denoise": "denoiser"})
+#: Pixels of a tile of a network, before its halo; one of this size takes some 150 MB.
 _TILE = 1 << 21
 
 
-def _learned(
-    image: Pixels, *, gain: float = 1.0, out: Pixels | None = None, threads: int = 0, models: str | Path | None = None
+def _through(
+    network: str, image: Pixels, level: float, out: Pixels | None, threads: int, models: str | Path | None
 ) -> Pixels:
-    """Run the learned purifier, models/purifier_v1: a small U-Net that is told how noisy the picture is.
-
-    Args:
-        image: uint8 HxW, HxWx3 or HxWx4; grey counts as three equal colours, alpha is copied.
-        gain: Factor on the noise level that is read off the picture, from 0.25 to 4.
-        out: Array of the image's shape that receives the result; may be `image`.
-        threads: 0 = all this process may use. The result does not depend on it.
-        models: As in `purify`.
-    """
-    if not isinstance(gain, (int, float)) or not 0.25 <= gain <= 4:
-        raise UnsupportedInput(f"gain: must be from 0.25 to 4, got {gain!r}")
-    level = gain * _core.residual.noise_level(image, threads=threads)  # this call also validates the picture
-    model = runtime.load(_NETWORK, models, threads or _core.backend.default_threads())
+    """Take off a picture what a network says, tile by tile; `level` is the noise that it is told of."""
+    model = runtime.load(network, models, threads or _core.backend.default_threads())
     tiles = _core.purify.tiles(image.shape[0], image.shape[1], _TILE)
     # Tiles read what their neighbours write, so that several of them need a picture of their own.
     target = np.empty(image.shape, np.uint8) if out is None or len(tiles) > 1 else out
@@ -73,6 +63,43 @@ def _learned(
     return out
 
 
+def _learned(
+    image: Pixels, *, gain: float = 1.0, out: Pixels | None = None, threads: int = 0, models: str | Path | None = None
+) -> Pixels:
+    """Run the learned purifier, models/purifier_v1: a small U-Net that is told how noisy the picture is.
+
+    Args:
+        image: uint8 HxW, HxWx3 or HxWx4; grey counts as three equal colours, alpha is copied.
+        gain: Factor on the noise level that is read off the picture, from 0.25 to 4.
+        out: Array of the image's shape that receives the result; may be `image`.
+        threads: 0 = all this process may use. The result does not depend on it.
+        models: As in `purify`.
+    """
+    if not isinstance(gain, (int, float)) or not 0.25 <= gain <= 4:
+        raise UnsupportedInput(f"gain: must be from 0.25 to 4, got {gain!r}")
+    level = gain * _core.residual.noise_level(image, threads=threads)  # this call also validates the picture
+    return _through(_NETWORKS["learned"], image, level, out, threads, models)
+
+
+def _denoise(
+    image: Pixels, *, sigma: float, out: Pixels | None = None, threads: int = 0, models: str | Path | None = None
+) -> Pixels:
+    """Take white Gaussian noise off, by models/denoiser_v1 (FFDNet's idea, arXiv:1710.04026).
+
+    Args:
+        image: As in `_learned`, as are `out`, `threads` and `models`.
+        sigma: The noise's standard deviation, from 0 to 55. Not measured here: `_core.residual.noise_level` reads low above
+            12 (14 of 15, 19 of 25), and a network that is told of too little noise leaves most of it.
+        out: See `_learned`.
+        threads: See `_learned`.
+        models: See `_learned`.
+    """
+    if not isinstance(sigma, (int, float)) or not 0 <= sigma <= 55:
+        raise UnsupportedInput(f"sigma: must be from 0 to 55, got {sigma!r}")
+    _core.residual.noise_level(image, threads=threads)  # validates the picture
+    return _through(_NETWORKS["denoise"], image, sigma, out, threads, models)
+
+
 #: name → (filter, does it take a seed). The parameters are the function's, see `ondevice_guard._core` for the native ones.
 _STEPS: Mapping[str, tuple[Callable[..., Pixels], bool]] = MappingProxyType(
     {
@@ -89,6 +116,7 @@ _STEPS: Mapping[str, tuple[Callable[..., Pixels], bool]] = MappingProxyType(
         "rotate": (_core.purify.rotate, False),
         "low_bits": (_core.purify.reset_low_bits, False),
         "learned": (_learned, False),
+        "denoise": (_denoise, False),
     }
 )
 
@@ -152,24 +180,25 @@ def purify(
             `bit_depth` (bits), `dct` (quality, subsample, shifts), `dct_shrink` (threshold, shifts), `bilateral`
             (sigma_color, sigma_space, radius), `guided` (radius, eps), `nlm` (h, search), `total_variation`
             (weight, iterations), `wavelet` (sigma, shifts), `resize_pad` (smallest, seed), `rotate` (degrees), `low_bits`
-            (bits), `learned` (gain): a network, with which `strong` begins.
+            (bits), and two that run networks: `learned` (gain), with which `strong` begins, and `denoise` (sigma) against
+            white noise.
         out: Array of the image's shape that receives the result.
         seed: From 0 to 2^64 - 1: source of the `randomized` preset and of random steps without a seed of their own.
         strength: `"measured"`: `fast` and `balanced` have milder steps for a picture whose noise level is below `NOISY`;
             `"full"`: the strong ones, whatever the picture. Without effect on the rest.
         threads: Native threads; 0 = all this process may use.
         accelerator: Device to run on; the bytes are the same. One picture seldom pays for its way there: `purify_many`.
-            Steps with `learned` or `rotate` among them run on the CPU.
-        models: Directory with model folders, for `learned`; None searches the usual places (see `runtime`).
+            Steps with `learned`, `denoise` or `rotate` among them run on the CPU.
+        models: Directory with model folders, for networks; None searches the usual places (see `runtime`).
 
     Returns:
-        uint8, same shape; equal arguments give equal bytes on every machine, but for `learned`: the same bytes for every
+        uint8, same shape; equal arguments give equal bytes on every machine, but for networks: the same bytes for every
         number of threads, and at most now and then another rounding on another kind of CPU.
 
     Raises:
         UnsupportedInput: an unusable array, unknown preset, step or strength, wrong parameter, or both
             `preset` and `steps`.
-        ModelError: the learned purifier is missing, altered or refused by onnxruntime.
+        ModelError: a network is missing, altered or refused by onnxruntime.
     """
     chain = _resolved(image, preset, steps, seed, strength, threads)
     if accelerator is not None and _native(chain) and (done := accelerator.run([image], chain)) is not None:
@@ -183,7 +212,7 @@ def purify(
     for position, (name, parameters) in enumerate(chain):
         # Filters may run in place, so every step after the first writes where the first one did.
         target = out if position == 0 else current
-        where = {"models": models} if name == "learned" else {}
+        where = {"models": models} if name in _NETWORKS else {}
         try:
             current = _STEPS[name][0](current, out=target, threads=threads, **where, **parameters)
         except TypeError as error:
@@ -276,12 +305,12 @@ def network_of(preset: str, models: str | Path | None = None, threads: int = 1) 
     """
     steps = (*PRESETS[preset].quiet, *PRESETS[preset].noisy) if preset in PRESETS else ()
     used = any(step == "learned" or step[0] == "learned" for step in steps)
-    return runtime.load(_NETWORK, models, threads) if used else None
+    return runtime.load(_NETWORKS["learned"], models, threads) if used else None
 
 
 def _native(chain: list[tuple[str, dict[str, Any]]]) -> bool:
     """True where an accelerator knows every step."""
-    return all(name not in ("learned", "rotate") for name, _ in chain)
+    return all(name not in (*_NETWORKS, "rotate") for name, _ in chain)
 
 
 def _steps_for(image: Pixels, preset: Preset, strength: str, threads: int) -> tuple[Step, ...]:

@@ -1,12 +1,14 @@
-"""Checkpoint → model directory: an int8 graph, bytes in and bytes out, and its config.json.
+"""Checkpoint → model directory, `purifier_v1` or `denoiser_v1`: an int8 graph, bytes in and bytes out, and its config.json.
 
-    python training/purifier/export.py --data DIR --cache DIR --checkpoint ema.pt --out models/purifier_v1
+    python training/purifier/export.py --data DIR --cache DIR --checkpoint training/purifier/purifier.pt --out models/purifier_v1
+    python training/purifier/export.py --data DIR --cache DIR --checkpoint training/purifier/denoiser.pt --out models/denoiser_v1
 
 The graph's input are the 2x2 blocks of a picture with its strength (`_core.purify.blocks`), so that the stem's 6x6
 convolution of stride 2 is a 3x3 one of 16 channels; its output is the residual in whole levels
 (`_core.purify.subtract`). Everything between is written down here as QDQ nodes: uint8 activations, weights of 7 bits and
-a sign per output channel (products of 8 bits overflow the 16-bit sums of CPUs without VNNI), and biases that make up for
-the mean error of the rounding before them (Nagel et al., arXiv:1906.04721).
+a sign per output channel (products of 8 bits overflow the 16-bit sums of CPUs without VNNI), each rounded so that it makes up
+for those before it (GPTQ, Frantar et al., arXiv:2210.17323), the stem's bands scaled to one range and biases that make up for
+the mean error of the rounding before them (both Nagel et al., arXiv:1906.04721).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from attacks import load_rgb, photos, to_tensor
 from net import Purifier
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
-from train import random_crop, strength, with_map
+from train import noisy_batch, random_crop, strength, with_map
 
 #: Bytes a unit of strength takes in the input: levels are told in quarters, up to 63.75.
 STEPS_PER_LEVEL = 4
@@ -35,9 +37,13 @@ STEPS_PER_LEVEL = 4
 WEIGHT = 64
 
 
-def crops(data: Path, cache: Path, n: int, seed: int) -> torch.Tensor:
-    """Return crops of the training part, a third each attacked, noisy and clean, with the strength that is read off them."""
+def crops(data: Path, cache: Path, n: int, seed: int, noise: bool) -> torch.Tensor:
+    """Return crops of the training part as a network may meet them: with white noise of 0-55 and that strength, or a third each
+    attacked, noisy and clean, with the strength that is read off them."""
     rng = np.random.default_rng(seed)
+    if noise:
+        images = [load_rgb(f) for f in photos(data, "train")]
+        return torch.cat([noisy_batch(images, rng, 12, 160)[0] for _ in range(n // 12)]).contiguous()
     files, shards = photos(data, "train"), sorted((cache / "pool").glob("*.npz"))
     made = []
     for i in range(n):
@@ -80,6 +86,23 @@ def best_range(value: torch.Tensor, relu: bool) -> tuple[float, int]:
     return best[1:]
 
 
+def whole_weights(x: torch.Tensor, layer: nn.Conv2d, scale: torch.Tensor) -> torch.Tensor:
+    """Return the layer's weights in units of `scale`, rounded one after the other; what is left of each is made up for by those
+    to come, as well as inputs like `x` allow."""
+    weight = layer.weight.detach() / scale.view(-1, 1, 1, 1)
+    columns = F.unfold(x, layer.kernel_size, padding=layer.padding, stride=layer.stride).transpose(1, 2)
+    columns = columns.flatten(0, 1)[:: max(1, columns.shape[0] * columns.shape[1] // 40_000)].double()
+    square = columns.T @ columns
+    square += torch.eye(len(square), dtype=torch.double) * (0.01 * square.diagonal().mean() + 1e-9)
+    inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(square)), upper=True)
+    left, made = weight.flatten(1).double(), torch.zeros(weight.shape[0], inverse.shape[0], dtype=torch.double)
+    for i in range(len(inverse)):
+        made[:, i] = left[:, i].round().clamp(-WEIGHT, WEIGHT)
+        error = (left[:, i] - made[:, i]) / inverse[i, i]
+        left[:, i:] -= error[:, None] * inverse[i, i:]
+    return made.float().view_as(weight)
+
+
 class Graph:
     """Writes nodes down while it computes them, in full precision and in bytes."""
 
@@ -119,14 +142,13 @@ class Graph:
         self.constant(f"{name}.scale", np.array(scale, np.float32))
         self.constant(f"{name}.zero", np.array(zero, np.uint8))
 
-    def conv(
-        self, name: str, x: Coded, layer: nn.Conv2d, *, relu: bool = False, code: tuple[float, int] | None = None
-    ) -> Coded:
+    def conv(self, name: str, x: Coded, layer: nn.Conv2d, *, relu: bool = False, limit: float = float("inf")) -> Coded:
+        """`limit`: what lies further from 0 need not be told apart."""
         weight, bias = layer.weight.detach(), layer.bias.detach()
         value = F.conv2d(x.value, weight, bias, layer.stride, layer.padding)
         scale = (weight.abs().amax((1, 2, 3)) / WEIGHT).clamp_min(1e-8)
         scale = torch.maximum(scale, bias.abs() / (x.scale * 2.0**29))  # a bias has to fit in 32 bits
-        whole = (weight / scale.view(-1, 1, 1, 1)).round()
+        whole = whole_weights(x.seen, layer, scale)
         seen = F.conv2d(x.seen, whole * scale.view(-1, 1, 1, 1), bias, layer.stride, layer.padding)
         drift = (value - seen).mean((0, 2, 3))
         step = scale * x.scale
@@ -152,6 +174,7 @@ class Graph:
         made = self.node(
             "Conv", inputs, f"{name}.made", kernel_shape=list(weight.shape[2:]), strides=list(layer.stride), pads=pads
         )
+        code = best_range(value.clamp(-limit, limit), relu) if limit < float("inf") else None
         return self.result(name, made, value, seen, relu, code)
 
     def pair(
@@ -218,10 +241,27 @@ def on_blocks(net: Purifier) -> None:
 
 
 @torch.no_grad()
+def equalise(net: Purifier, x: torch.Tensor) -> None:
+    """Scale the stem's bands to one range, and what reads and what is added to them accordingly: the function stays the same.
+
+    Without it white noise of 15 on a band filled a dozen of 256 levels.
+    """
+    bands = net.stem(x).abs().transpose(0, 1).flatten(1)
+    ranges = torch.quantile(bands[:, :: max(1, bands.shape[1] // 200_000)], 0.999, dim=1).clamp_min(1e-6)
+    scale = ranges.log().mean().exp() / ranges
+    for layer in (net.stem, net.up1):
+        layer.weight *= scale.view(-1, 1, 1, 1)
+        layer.bias *= scale
+    for layer in (net.down1, net.dec0, net.out):
+        layer.weight /= scale.view(1, -1, 1, 1)
+
+
+@torch.no_grad()
 def write(net: Purifier, inputs: torch.Tensor) -> onnx.ModelProto:
     """Return the graph of `net` (see `on_blocks`) with ranges from uint8 `inputs`."""
     g = Graph()
     pixels = inputs.permute(0, 3, 1, 2).float() / 255
+    equalise(net, pixels)
     g.known("x.nchw", 1 / 255, 0)
     g.node("Transpose", ["x"], "x.nchw", perm=[0, 3, 1, 2])
     x = Coded("x.nchw", pixels, pixels, 1 / 255, 0)
@@ -236,13 +276,13 @@ def write(net: Purifier, inputs: torch.Tensor) -> onnx.ModelProto:
     bands = g.conv("stem", x, net.stem)
     e0 = g.relu("e0", bands)
     e1 = res("enc1", g.conv("down1", e0, net.down1, relu=True), net.enc1)
-    m = res("mid0", g.conv("down2", e1, net.down2, relu=True), net.mid[0])
-    deep = res("deep", g.conv("down3", m, net.down3, relu=True), net.deep)
-    m = res("mid1", up("up3", deep, net.up3, m), net.mid[1])
+    m = g.conv("down2", e1, net.down2, relu=True)
+    for i, layer in enumerate(net.mid):
+        m = res(f"mid{i}", m, layer)
     d1 = g.conv("dec1", up("up2", m, net.up2, e1), net.dec1, relu=True)
     low = up("up1", d1, net.up1, e0)
     d0 = g.conv("dec0", low, net.dec0, relu=True)
-    gated = g.pair("Mul", "gated", bands, g.sigmoid("open", g.conv("gate", d0, net.gate)))
+    gated = g.pair("Mul", "gated", bands, g.sigmoid("open", g.conv("gate", d0, net.gate, limit=6)))
     r = g.pair("Add", "residual", g.conv("out", gated, net.out), g.conv("more", d0, net.more), code=(1 / 255, 128))
     g.node("Transpose", [r.name], "r", perm=[0, 2, 3, 1])
     shape = ["n", "h", "w", 16]
@@ -282,10 +322,12 @@ def main() -> None:
     cv2.setNumThreads(1)
     net, plain = (Purifier.load(a.checkpoint).fold() for _ in range(2))
     on_blocks(net)
-    model = write(net, blocks(crops(a.data, a.cache, 60, a.seed)))
+    name = a.out.name.partition("_v")[0]
+    noise = name == "denoiser"
+    model = write(net, blocks(crops(a.data, a.cache, 60, a.seed, noise)))
     raw = model.SerializeToString()
     session = ort.InferenceSession(raw, providers=["CPUExecutionProvider"])
-    held = crops(a.data, a.cache, 24, a.seed + 1)
+    held = crops(a.data, a.cache, 24, a.seed + 1, noise)
     with torch.no_grad():
         wanted = plain(held).clamp(0, 1)
     apart = subtract(held, session.run(None, {"x": blocks(held).numpy()})[0]) - wanted
@@ -294,7 +336,7 @@ def main() -> None:
     manifest = hashlib.sha256("\n".join(f.name for f in photos(a.data, "train")).encode()).hexdigest()
     config = {
         "schema": 1,
-        "name": "purifier",
+        "name": name,
         "version": 1,
         "licence": "Apache-2.0",
         "files": {"model.onnx": {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}},
@@ -305,14 +347,15 @@ def main() -> None:
                 "shape": ["n", "h/2", "w/2", 16],
                 "layout": "NHWC",
                 "made_by": "_core.purify.blocks",
-                "multiple": 16,
+                "multiple": 8,
             }
         },
         "labels": [],
         "thresholds": {},
         "trained_on": [
             {
-                "source": "650 photographs, `train` part (training/purifier/attacks.py), EfficientNet-Lite1 and 2",
+                "source": "650 photographs, `train` part (training/purifier/attacks.py)"
+                + ("" if noise else ", EfficientNet-Lite1 and 2"),
                 "licence": "ImageNet: non-commercial research",
                 "files": len(photos(a.data, "train")),
                 "sha256": manifest,

@@ -1,6 +1,6 @@
 """The network, with or without filters behind it, on attacked photographs: how checkpoints and chains are compared.
 
-    PYTHONPATH=python python training/purifier/judge.py --data DIR --cache DIR --checkpoint training/purifier/checkpoint.pt \
+    PYTHONPATH=python python training/purifier/judge.py --data DIR --cache DIR --checkpoint training/purifier/purifier.pt \
         '[]' '[["bilateral", {"sigma_color": 35.0, "radius": 2}], ["dct", {"quality": 50}]]'
 
 `--part choose`: victim Lite1 and MI-FGSM made on Lite2, which trained the network, on photographs that did not; chains are

@@ -225,6 +225,14 @@ class Quantiser(torch.nn.Module):
         return made / len(self.positions)
 
 
+def turn(x: torch.Tensor, degrees: float) -> torch.Tensor:
+    """Turn pictures about their centre as `_core.purify.rotate` does, but bilinear; borders mirrored."""
+    angle = np.deg2rad(degrees)
+    matrix = torch.tensor([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]], dtype=torch.float32)
+    grid = F.affine_grid(matrix.expand(len(x), 2, 3), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, "bilinear", "reflection", align_corners=False)
+
+
 @torch.no_grad()
 def purify(net: Purifier, images: np.ndarray, sigma: float | None = None, batch: int = 12) -> np.ndarray:
     """uint8 NHWC → uint8 NHWC, at a strength or at what `strength` reads."""
@@ -275,13 +283,17 @@ def main() -> None:
     p.add_argument(
         "--make-pool", action="store_true", help="make shards of the pool for so many minutes, train nothing"
     )
-    p.add_argument("--init", type=Path)
+    p.add_argument(
+        "--init", type=Path, help="weights to begin with; those of levels that the network has not are left out"
+    )
+    p.add_argument("--blocks", type=int, default=2, help="of the network at stride 8: 2 purifier, 1 denoiser")
     p.add_argument("--lr", type=float, default=1.5e-3)
     p.add_argument("--decay", type=float, default=0.25, help="last part of the run, in which the rate falls to nothing")
     p.add_argument("--settle", type=float, default=1.0, help="part of the run after which batch norms stay as they are")
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--noise-share", type=float, default=0.05, help="share of the steps that are plain denoising")
     p.add_argument("--quantised-share", type=float, default=0.0, help="share of guidance behind the DCT quantiser")
+    p.add_argument("--turned-share", type=float, default=0.0, help="share of guidance on turned crops")
     p.add_argument("--qualities", type=int, nargs="+", default=[30, 50], help="of the DCT quantiser")
     p.add_argument("--shifts", type=int, default=1, choices=(1, 2, 4), help="its grid positions")
     p.add_argument("--pixel", type=float, default=2.0, help="weight of the pixel loss in guided steps")
@@ -310,9 +322,9 @@ def main() -> None:
     held = np.stack([random_crop(load_rgb(f), np.random.default_rng(7), 160) for f in photos(a.data, "choose")[:12]])
     sets, judging = attack_sets(a.data, a.cache, "choose", "lite1", "lite2"), Session("lite1", a.cache)
     quantisers = [Quantiser(q, a.shifts) for q in a.qualities]
-    net = Purifier()
+    net = Purifier(a.blocks)
     if a.init:
-        net.load_state_dict(torch.load(a.init))
+        net.load_state_dict({k: v for k, v in torch.load(a.init).items() if k in net.state_dict()})
     net.to(memory_format=torch.channels_last)
     ema = {k: v.clone() for k, v in net.state_dict().items()}
     opt = torch.optim.AdamW(net.parameters(), lr=a.lr, weight_decay=1e-4)
@@ -357,7 +369,13 @@ def main() -> None:
         loss = pixel * (a.pixel if guided else 1.0)
         if guided:
             seen = out.clamp(0, 1) * 255
-            if rng.random() < a.quantised_share:
+            if rng.random() < a.turned_share:
+                degrees = float(rng.uniform(3, 7) * rng.choice((-1, 1)))
+                seen = turn(seen, degrees)
+                with torch.no_grad():
+                    middle, target = victims[name].both(turn(y, degrees))
+                middle = middle.float()
+            elif rng.random() < a.quantised_share:
                 seen = quantisers[rng.integers(len(quantisers))](seen)
             m, z = victims[name].both(seen)
             terms["middle"] = (m.float() - middle).abs().mean() / middle.abs().mean()

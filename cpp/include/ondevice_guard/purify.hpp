@@ -102,8 +102,8 @@ void resize_pad(const ImageView& in, const MutableImageView& out, double smalles
 /// Turns by `degrees` (-45 to 45), counter-clockwise where rows run down.
 void rotate(const ImageView& in, const MutableImageView& out, double degrees, const Context& context = {});
 
-constexpr int64_t kBlockGrid = 16;   // pixels: the coarsest grid of the learned purifier
-constexpr int64_t kBlockHalo = 112;  // pixels, a multiple of the grid: nothing further away has a part in its answer
+constexpr int64_t kBlockGrid = 16;  // pixels: a multiple of the coarsest grid of the networks
+constexpr int64_t kBlockHalo = 64;  // pixels, a multiple of the grid: nothing further away has a part in its answer
 constexpr double kStepsPerLevel = 4;
 
 /// Blocks along a side of `n` pixels.
