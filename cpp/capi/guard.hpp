@@ -61,14 +61,13 @@ class Guard {
     bool asked(int detector) const { return loaded_ && (policy.detectors & detector); }
     void read(const std::u32string& text, const std::string& carrier, std::vector<Finding>& findings) const;
     Points points() const;
+    const Purifier& network(std::unique_ptr<Purifier>& kept, const char* name);
 
     bool loaded_ = false;
     std::unique_ptr<Adversarial> adversarial_;
     std::unique_ptr<Content> content_;
     std::unique_ptr<Typographic> typographic_;
     std::unique_ptr<Prompt> prompt_;
-    const Purifier& network(std::unique_ptr<Purifier>& kept, const char* name);
-
     std::unique_ptr<Purifier> purifier_, denoiser_;
     std::unique_ptr<Runtime> runtime_;  // of the last load, for what is loaded when first asked
     std::string models_;
