@@ -75,7 +75,9 @@ void bilateral(const ImageView& in, const MutableImageView& out, int radius, dou
     const BilateralTaps taps{offset.data(), spatial.data(), static_cast<int>(pairs), centre, plan.limit,
                              plan.scale,    plan.factor};
 
-    parallel_for(context, v.height, std::max<int64_t>(8, grain_rows(v, 1 << 13)), [&](int64_t begin, int64_t end) {
+    // Each chunk weighs the pairs of the `radius` rows before it once more.
+    const int64_t grain = std::max<int64_t>(12 * radius, grain_rows(v, 1 << 13));
+    parallel_for(context, v.height, grain, [&](int64_t begin, int64_t end) {
         const Scratch scratch(static_cast<size_t>((colours * rows + kept * pairs) * stride) * sizeof(int16_t) +
                               static_cast<size_t>(5 * v.width) * sizeof(uint32_t));
         int16_t* samples = scratch.as<int16_t>();  // a row begins with `pad` mirrored ones
