@@ -89,7 +89,7 @@ def _denoise(
     Args:
         image: As in `_learned`, as are `out`, `threads` and `models`.
         sigma: The noise's standard deviation, from 0 to 55. Not measured here: `_core.residual.noise_level` reads low above
-            12 (14 of 15, 19 of 25), and a network that is told of too little noise leaves most of it.
+            12 (14 of 15, 19 of 25), and a network that is told of half the noise leaves about half.
         out: See `_learned`.
         threads: See `_learned`.
         models: See `_learned`.
@@ -133,13 +133,14 @@ class Preset:
     noisy: tuple[Step, ...]
 
 
-# --- PRESETS: chosen on the `choose` part (108 photographs, victim Lite1, surrogate Lite2), where recovery is the mean
-# over PGD-8, PGD-16 and MI-16. Quality 15 at four grid positions after a bilateral filter is the best of 30 chains of
-# kernels: .645 with sigma_color 100 and radius 3 (and with radius 4), .626 with 50, .60 at two or eight positions, .62 at
-# quality 20, .57 at 10, .61 after the guided filter, .55 after a median. Behind the network turning alone: .64 at 1 degree,
-# .67 to .69 at 2 and 3, .67 to .71 at 4, .69 to .70 at 5 (either way), .67 at 7, with .92 to .94 of clean ones at 5; .62 without
-# it; with filters between them .61 to .71, with .79 to .86 of clean ones. On quiet pictures (PGD of radius 2 and 4) network
-# and turn recover .90 and .87, DCT quality 25 at four positions .75 and .66. On the report part: docs/purification.md.
+# --- PRESETS: chosen on the `choose` part (108 photographs, victim Lite1, surrogate Lite2), where recovery is the mean over
+# PGD-8, PGD-16 and MI-16. Quality 15 at four grid positions after a bilateral filter is the best of 30 chains of kernels:
+# .645 with sigma_color 100 and radius 3 (and with radius 4), .626 with 50, .60 at two or eight positions, .62 at quality
+# 20, .57 at 10, .61 after the guided filter, .55 after a median. Behind the network (while it had a level of stride 16,
+# which it lost for .01; docs/purification.md) turning alone: .64 at 1 degree, .67 to .69 at 2 and 3, .67 to .71 at 4, .69
+# to .70 at 5 (either way), .67 at 7, with .92 to .94 of clean ones at 5; .62 without it; with filters between them .61 to
+# .71, with .79 to .86 of clean ones. On quiet pictures (PGD of radius 2 and 4) network and turn recover .90 and .87, DCT
+# quality 25 at four positions .75 and .66. On the report part: docs/purification.md.
 _CLEANSE: tuple[Step, ...] = (
     ("bilateral", {"sigma_color": 100.0, "sigma_space": 75.0, "radius": 3}),
     ("dct", {"quality": 15, "shifts": 4}),

@@ -41,7 +41,7 @@
 //   rotate          the picture turned about its centre c, size kept: out(p) = sum over the 4 x 4 neighbours i of q of
 //                   k(i_x - q_x) k(i_y - q_y) v(i), q = c + R (p - c), k: cubic convolution with a = -1/2 (Keys 1981); border
 //                   reflect-101. q in 1/64 pixel, weights in 1/256, sums exact. Alpha is turned with the colours.
-//   blocks          what the learned purifier (models/purifier_v1) reads: of each 2 x 2 block its four pixels (dy, dx), of each
+//   blocks          what the networks (models/purifier_v1, denoiser_v1) read: of each 2 x 2 block its four pixels (dy, dx), of each
 //                   pixel R, G, B and min(255, round(4 level)); sides continued by their mirror image to multiples of 16.
 //   subtract        its answer r, laid out alike, taken from the picture: clip(v - (r - 128)). Large pictures go through the
 //                   network in tiles that overlap by more than it can see.
