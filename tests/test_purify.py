@@ -41,6 +41,7 @@ FILTERS: dict[str, Callable[..., np.ndarray]] = {
     "wavelet": lambda image, **k: P.wavelet_shrink(image, shifts=2, **k),
     "resize_pad": lambda image, **k: P.resize_pad(image, 7, **k),
     "rotate": lambda image, **k: P.rotate(image, 5.0, **k),
+    "rotate_linear": lambda image, **k: P.rotate(image, 5.0, taps=2, **k),
     "fill_inpaint": lambda image, **k: P.fill(image, QUADS, method="inpaint", **k),
     "fill_blur": lambda image, **k: P.fill(image, QUADS, method="blur", **k),
     "fill_box": lambda image, **k: P.fill(image, QUADS, method="box", **k),
@@ -350,7 +351,7 @@ def test_resize_pad_is_a_function_of_the_seed(backend: str) -> None:
     np.testing.assert_array_equal(P.resize_pad(image, 5, smallest=1.0), image)
 
 
-def turned(image: np.ndarray, degrees: float) -> np.ndarray:
+def turned(image: np.ndarray, degrees: float, taps: int) -> np.ndarray:
     """The formula of purify.hpp in double precision, places and weights unrounded."""
     h, w = image.shape[:2]
     y, x = np.mgrid[0:h, 0:w].astype(float)
@@ -361,6 +362,8 @@ def turned(image: np.ndarray, degrees: float) -> np.ndarray:
 
     def kernel(d: np.ndarray) -> np.ndarray:
         d = np.abs(d)
+        if taps == 2:
+            return np.maximum(1 - d, 0.0)
         near, far = 1.5 * d**3 - 2.5 * d**2 + 1, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
         return np.where(d < 1, near, np.where(d < 2, far, 0.0))
 
@@ -377,17 +380,19 @@ def turned(image: np.ndarray, degrees: float) -> np.ndarray:
     return np.clip(total, 0, 255)
 
 
+@pytest.mark.parametrize("taps", [2, 4])
 @pytest.mark.parametrize("degrees", [5.0, -4.0, 45.0, 0.1])
-def test_rotate_is_the_formula(backend: str, degrees: float) -> None:
+def test_rotate_is_the_formula(backend: str, degrees: float, taps: int) -> None:
     image = smooth(90, 121)
-    apart = np.abs(P.rotate(image, degrees) - turned(image, degrees))
+    apart = np.abs(P.rotate(image, degrees, taps=taps) - turned(image, degrees, taps))
     # Half of 1/64 pixel on an edge of this picture's 160 levels is 1.9 in each direction, overshoot and rounding aside.
     assert apart.max() < 5 and apart.mean() < 0.6
 
 
 def test_rotate_turns_about_the_centre() -> None:
     image = picture(31, 44)
-    np.testing.assert_array_equal(P.rotate(image, 0.0), image)
+    for taps in (2, 4):
+        np.testing.assert_array_equal(P.rotate(image, 0.0, taps=taps), image)
     mirrored = P.rotate(image[:, ::-1], -8.0)[
         :, ::-1
     ]  # the same, but for the rounding of weights and of places half way
@@ -499,6 +504,7 @@ def test_slivers_outside_and_everything() -> None:
         lambda x: P.guided(x, 3, float("nan")),
         lambda x: P.resize_pad(x, 0, smallest=0.1),
         lambda x: P.rotate(x, 46.0),
+        lambda x: P.rotate(x, taps=3),
         lambda x: P.rotate(x, float("nan")),
         lambda x: P.total_variation(x, 0.0, 5),
         lambda x: P.total_variation(x, 0.1, 0),
@@ -637,7 +643,7 @@ def test_denoise_takes_noise_away() -> None:
             purify(image, steps=[("denoise", {"sigma": 9})])
 
 
-NETWORKS = ["learned", ("denoise", {"sigma": 12.0})]
+NETWORKS = ["learned", ("learned", {"small": True}), ("denoise", {"sigma": 12.0})]
 
 
 @pytest.mark.parametrize("step", NETWORKS)
@@ -672,6 +678,9 @@ def test_tiles_have_no_seams(monkeypatch: pytest.MonkeyPatch, step: purification
 def test_learned_gain_and_out_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     image = noisy_picture(40, 50)
     assert not np.array_equal(purify(image, steps=[("learned", {"gain": 2.0})]), purify(image, steps=["learned"]))
+    for small in (2, "yes", None):
+        with pytest.raises(errors.UnsupportedInput, match="small"):
+            purify(image, steps=[("learned", {"small": small})])
     for gain in (0.1, 5.0, float("nan"), "1"):
         with pytest.raises(errors.UnsupportedInput, match="gain"):
             purify(image, steps=[("learned", {"gain": gain})])
@@ -694,13 +703,16 @@ def test_accelerators_never_see_networks(step: purification.Step) -> None:
     np.testing.assert_array_equal(many, expected)
 
 
-def test_only_strong_takes_the_network() -> None:
-    assert {p for p in PRESET_NAMES if purification.network_of(p) is not None} == {"strong"}
+def test_presets_take_their_networks() -> None:
+    networks = {p: model and model.name for p in PRESET_NAMES for model in [purification.network_of(p)]}
+    assert networks == {"fast": None, "balanced": "purifier_small_v1", "strong": "purifier_v1", "randomized": None}
     image = noisy_picture(64, 64)
-    assert "learned" in [name for name, *_ in PRESETS["strong"].noisy]
-    expected = purify(image, steps=PRESETS["strong"].noisy)
-    np.testing.assert_array_equal(purify(image, "strong", strength="full"), expected)
-    assert not np.array_equal(purify(image, "balanced", strength="full"), expected)
+    made = []
+    for name in ("balanced", "strong"):
+        assert "learned" in [step for step, *_ in PRESETS[name].noisy]
+        made.append(purify(image, steps=PRESETS[name].noisy))
+        np.testing.assert_array_equal(purify(image, name, strength="full"), made[-1])
+    assert not np.array_equal(*made)
 
 
 def test_an_altered_network_is_refused(tmp_path: Path) -> None:
@@ -721,7 +733,8 @@ def test_an_altered_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(errors.ModelError, match="sha256"):
         Guard(policy, models=other).warm_up()
     assert "purifier_v1" in Guard(policy).check(image).models
-    assert "purifier_v1" not in Guard(policy.replace(purify="balanced")).check(image).models
+    assert "purifier_small_v1" in Guard(policy.replace(purify="balanced")).check(image).models
+    assert not {"purifier_v1", "purifier_small_v1"} & set(Guard(policy.replace(purify="fast")).check(image).models)
 
 
 def test_steps_run_in_order() -> None:

@@ -130,11 +130,13 @@ void register_purify(py::module_& m) {
 
     sub.def(
         "rotate",
-        [](const py::object& image, double degrees, const py::object& out, int threads) {
-            return filter(image, out, threads, [&](In in, Out to, Ctx context) { rotate(in, to, degrees, context); });
+        [](const py::object& image, double degrees, int taps, const py::object& out, int threads) {
+            return filter(image, out, threads,
+                          [&](In in, Out to, Ctx context) { rotate(in, to, degrees, taps, context); });
         },
-        py::arg("image"), py::arg("degrees") = 5.0, kw, py::arg("out") = none, py::arg("threads") = 0,
-        "Turn about the centre by -45 to 45 degrees, size kept, borders mirrored (bicubic).");
+        py::arg("image"), py::arg("degrees") = 5.0, kw, py::arg("taps") = 4, py::arg("out") = none,
+        py::arg("threads") = 0,
+        "Turn about the centre by -45 to 45 degrees, size kept, borders mirrored; taps: 4 (bicubic) or 2 (bilinear).");
 
     sub.def(
         "random_bits", [](uint64_t seed, uint64_t counter) { return random_bits(seed, counter); }, py::arg("seed"),

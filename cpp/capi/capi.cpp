@@ -462,8 +462,10 @@ og_status og_filter(og_context* context, const og_image* image, const char* name
             og::reset_low_bits(in, to, bits, run);
         } else if (filter == "learned") {
             const double gain = p.real("gain", 1);
+            const int small = whole("small", 0);
+            require(small == 0 || small == 1, "small: must be 0 or 1");
             p.done();
-            context->guard.learned(in, to, gain);
+            context->guard.learned(in, to, small == 1, gain);
         } else if (filter == "denoise") {
             const double sigma = p.needed("sigma");
             p.done();
@@ -510,8 +512,9 @@ og_status og_filter(og_context* context, const og_image* image, const char* name
             og::resize_pad(in, to, smallest, static_cast<uint64_t>(seed), run);
         } else if (filter == "rotate") {
             const double degrees = p.real("degrees", 5.0);
+            const int taps = whole("taps", 4);
             p.done();
-            og::rotate(in, to, degrees, run);
+            og::rotate(in, to, degrees, taps, run);
         } else if (filter == "local_contrast") {
             p.done();
             og::local_contrast(in, to, run);

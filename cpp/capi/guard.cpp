@@ -61,9 +61,10 @@ const Purifier& Guard::network(std::unique_ptr<Purifier>& kept, const char* name
     return *kept;
 }
 
-void Guard::learned(const ImageView& in, const MutableImageView& out, double gain) {
+void Guard::learned(const ImageView& in, const MutableImageView& out, bool small, double gain) {
     if (!(gain >= 0.25 && gain <= 4)) throw Error(Code::unsupported, "gain: must be from 0.25 to 4");
-    network(purifier_, "purifier").run(in, out, gain * residual::noise_level(in, run), run);
+    const Purifier& used = small ? network(purifier_small_, "purifier_small") : network(purifier_, "purifier");
+    used.run(in, out, gain * residual::noise_level(in, run), run);
 }
 
 void Guard::denoise(const ImageView& in, const MutableImageView& out, double sigma) {
@@ -94,8 +95,8 @@ void Guard::purify(const ImageView& in, const MutableImageView& out, const std::
     if (preset != "fast" && preset != "balanced" && preset != "strong")
         throw Error(Code::unsupported, "preset: must be fast, balanced, strong or randomized");
     if (preset == "strong") {
-        learned(in, out, 1);
-        rotate(now, out, 5, run);
+        learned(in, out, false, 1);
+        rotate(now, out, 5, 4, run);
         return;
     }
     const bool noisy = full || residual::noise_level(in, run) >= kNoisy;
@@ -104,8 +105,8 @@ void Guard::purify(const ImageView& in, const MutableImageView& out, const std::
     } else if (preset == "fast") {
         dct_quantise(in, out, 15, true, 1, run);
     } else {
-        bilateral(in, out, 3, 100, 75, run);
-        dct_quantise(now, out, 15, true, 4, run);
+        learned(in, out, true, 1);
+        rotate(now, out, 5, 2, run);
     }
 }
 
@@ -113,10 +114,12 @@ void Guard::load(const std::string& models, const Runtime* runtime) {
     for (const std::string& name : policy.profiles) require_profile(name);
     if ((policy.detectors & (Policy::typographic | Policy::content | Policy::text)) && !runtime)
         throw Error(Code::unsupported, "runtime: is null, and the policy names detectors that need it");
-    const bool strong = (policy.detectors & Policy::adversarial) && policy.purify == "strong";
-    if (strong && !runtime) throw Error(Code::unsupported, "runtime: is null, and the policy's preset strong needs it");
+    const bool purifies = policy.detectors & Policy::adversarial;
+    const bool strong = purifies && policy.purify == "strong", balanced = purifies && policy.purify == "balanced";
+    if ((strong || balanced) && !runtime)
+        throw Error(Code::unsupported, "runtime: is null, and the policy's preset " + policy.purify + " needs it");
     const int threads = thread_count(run);
-    std::unique_ptr<Purifier> purifier;
+    std::unique_ptr<Purifier> purifier, purifier_small;
     std::unique_ptr<Adversarial> adversarial;
     std::unique_ptr<Content> content;
     std::unique_ptr<Typographic> typographic;
@@ -126,7 +129,9 @@ void Guard::load(const std::string& models, const Runtime* runtime) {
     if (policy.detectors & Policy::typographic) typographic = std::make_unique<Typographic>(models, *runtime, threads);
     if (policy.detectors & Policy::text) prompt = std::make_unique<Prompt>(models, *runtime, threads);
     if (strong) purifier = std::make_unique<Purifier>(models, "purifier", *runtime, threads);
+    if (balanced) purifier_small = std::make_unique<Purifier>(models, "purifier_small", *runtime, threads);
     purifier_ = std::move(purifier);
+    purifier_small_ = std::move(purifier_small);
     denoiser_ = nullptr;
     runtime_ = runtime ? std::make_unique<Runtime>(*runtime) : nullptr;
     models_ = models;

@@ -48,10 +48,10 @@ class Guard {
     /// Purifies by a preset's name (purification.py); `full`: no milder steps for a quiet picture. May run in
     /// place. Throws `Code::unsupported` for an unknown preset, and as `learned` where the preset needs it.
     void purify(const ImageView& in, const MutableImageView& out, const std::string& preset, bool full);
-    /// The networks `purifier` and `denoiser`, loaded when first asked; may run in place. Throw `Code::unsupported` before a
+    /// The networks `purifier`, `purifier_small` and `denoiser`, loaded when first asked; may run in place. Throw `Code::unsupported` before a
     /// `load` with a runtime, for a gain outside [0.25, 4] and for a sigma outside [0, 55], `Code::model` where the network
     /// cannot be used.
-    void learned(const ImageView& in, const MutableImageView& out, double gain);
+    void learned(const ImageView& in, const MutableImageView& out, bool small, double gain);
     void denoise(const ImageView& in, const MutableImageView& out, double sigma);
 
   private:
@@ -68,7 +68,7 @@ class Guard {
     std::unique_ptr<Content> content_;
     std::unique_ptr<Typographic> typographic_;
     std::unique_ptr<Prompt> prompt_;
-    std::unique_ptr<Purifier> purifier_, denoiser_;
+    std::unique_ptr<Purifier> purifier_, purifier_small_, denoiser_;
     std::unique_ptr<Runtime> runtime_;  // of the last load, for what is loaded when first asked
     std::string models_;
     View original_;  // of the last picture, remade where the plan says so

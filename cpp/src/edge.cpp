@@ -77,7 +77,7 @@ void bilateral(const ImageView& in, const MutableImageView& out, int radius, dou
 
     // Each chunk weighs the pairs of the `radius` rows before it once more.
     const int64_t grain = std::max<int64_t>(12 * radius, grain_rows(v, 1 << 13));
-    parallel_for(context, v.height, grain, [&](int64_t begin, int64_t end) {
+    parallel_for(context, v.height, Grain(grain, grain, true), [&](int64_t begin, int64_t end) {
         const Scratch scratch(static_cast<size_t>((colours * rows + kept * pairs) * stride) * sizeof(int16_t) +
                               static_cast<size_t>(5 * v.width) * sizeof(uint32_t));
         int16_t* samples = scratch.as<int16_t>();  // a row begins with `pad` mirrored ones
@@ -131,7 +131,9 @@ void guided(const ImageView& in, const MutableImageView& out, int radius, double
     const int64_t n = v.samples_per_row(), step = v.channels, pad = radius * step, wide = n + 2 * pad;
     const int taps = 2 * radius + 1, count = taps * taps;
     // Both box means run as exact integer column sums, so that the cut into chunks cannot show.
-    parallel_for(context, v.height, std::max<int64_t>(8 * radius, grain_rows(v)), [&](int64_t begin, int64_t end) {
+    // Each chunk makes the terms of the 2 * radius rows before it once more.
+    const int64_t grain = std::max<int64_t>(8 * radius, grain_rows(v));
+    parallel_for(context, v.height, Grain(grain, grain, true), [&](int64_t begin, int64_t end) {
         const Scratch scratch(static_cast<size_t>((4 + 2 * (taps + 1) + 2) * wide) * sizeof(int32_t));
         int32_t *s1 = scratch.as<int32_t>(), *s2 = s1 + wide, *ta = s2 + wide, *tb = ta + wide;
         int32_t* ring = tb + wide;  // rows of (a, b) for the lines of a window

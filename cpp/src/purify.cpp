@@ -152,11 +152,12 @@ void resize_pad(const ImageView& in, const MutableImageView& out, double smalles
     }
 }
 
-void rotate(const ImageView& in, const MutableImageView& out, double degrees, const Context& context) {
+void rotate(const ImageView& in, const MutableImageView& out, double degrees, int taps, const Context& context) {
     require_image(in, "image");
     require_out(out, in.height, in.width, in.channels);
     if (!(degrees >= -45 && degrees <= 45))
         throw Error(Code::unsupported, "degrees: must be from -45 to 45, got " + std::to_string(degrees));
+    if (taps != 2 && taps != 4) throw Error(Code::unsupported, "taps: must be 2 or 4, got " + std::to_string(taps));
     const PurifyKernels& k = *kernels().purify;
     const Packed packed(in, &out);
     const ImageView& v = packed.view();
@@ -169,9 +170,15 @@ void rotate(const ImageView& in, const MutableImageView& out, double degrees, co
         for (int64_t x = 0; x < v.width; x += kTurned) {
             for (int64_t y = begin; y < end; ++y) {
                 const int64_t to_x = 2 * x - (v.width - 1), to_y = 2 * y - (v.height - 1);
-                k.rotate_row(picture, weights, cosine * to_x - sine * to_y + (v.width - 1) * (1 << 24),
-                             sine * to_x + cosine * to_y + (v.height - 1) * (1 << 24), 2 * cosine, 2 * sine,
-                             std::min(kTurned, v.width - x), out.row(y) + x * v.channels);
+                const int64_t from_x = cosine * to_x - sine * to_y + (v.width - 1) * (1 << 24);
+                const int64_t from_y = sine * to_x + cosine * to_y + (v.height - 1) * (1 << 24);
+                const int64_t n = std::min(kTurned, v.width - x);
+                uint8_t* to = out.row(y) + x * v.channels;
+                if (taps == 2) {
+                    k.rotate_linear_row(picture, from_x, from_y, 2 * cosine, 2 * sine, n, to);
+                } else {
+                    k.rotate_row(picture, weights, from_x, from_y, 2 * cosine, 2 * sine, n, to);
+                }
             }
         }
     });

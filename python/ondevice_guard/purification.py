@@ -7,7 +7,7 @@ its steps from a seed.
 What kernels need to remove a perturbation of 16/255 costs a clean photograph a third of its recognised content, so `fast` and
 `balanced` look at the picture's noise first (`_core.residual.noise_level`) and have milder steps for a quiet one. An attacker
 who keeps the noise low gets the milder steps; `Guard`, whose detector decides on more evidence, asks for full strength.
-`strong` is a network that is told the noise level, and turns the picture.
+Those of `balanced` are a small network that is told the noise level, and a turn; `strong` is a larger one and a turn, always.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from .types import Pixels
 Step = str | tuple[str, Mapping[str, Any]]
 
 
-#: Steps that run a network, and its model.
-_NETWORKS: Mapping[str, str] = MappingProxyType({"learned": "purifier", "denoise": "denoiser"})
+#: Steps that run a network.
+_NETWORKS = ("learned", "denoise")
 #: Pixels of a tile of a network, before its halo; one of this size takes some 150 MB.
 _TILE = 1 << 21
 
@@ -63,22 +63,36 @@ def _through(
     return out
 
 
+def _purifier(small: bool = False) -> str:
+    """The model of the step `learned`."""
+    return "purifier_small" if small else "purifier"
+
+
 def _learned(
-    image: Pixels, *, gain: float = 1.0, out: Pixels | None = None, threads: int = 0, models: str | Path | None = None
+    image: Pixels,
+    *,
+    small: bool = False,
+    gain: float = 1.0,
+    out: Pixels | None = None,
+    threads: int = 0,
+    models: str | Path | None = None,
 ) -> Pixels:
-    """Run the learned purifier, models/purifier_v1: a small U-Net that is told how noisy the picture is.
+    """Run a learned purifier, which is told how noisy the picture is.
 
     Args:
         image: uint8 HxW, HxWx3 or HxWx4; grey counts as three equal colours, alpha is copied.
+        small: models/purifier_small_v1, a fifth of the time, in place of models/purifier_v1.
         gain: Factor on the noise level that is read off the picture, from 0.25 to 4.
         out: Array of the image's shape that receives the result; may be `image`.
         threads: 0 = all this process may use. The result does not depend on it.
         models: As in `purify`.
     """
+    if small not in (False, True):
+        raise UnsupportedInput(f"small: must be true or false, got {small!r}")
     if not isinstance(gain, (int, float)) or not 0.25 <= gain <= 4:
         raise UnsupportedInput(f"gain: must be from 0.25 to 4, got {gain!r}")
     level = gain * _core.residual.noise_level(image, threads=threads)  # this call also validates the picture
-    return _through(_NETWORKS["learned"], image, level, out, threads, models)
+    return _through(_purifier(small), image, level, out, threads, models)
 
 
 def _denoise(
@@ -97,7 +111,7 @@ def _denoise(
     if not isinstance(sigma, (int, float)) or not 0 <= sigma <= 55:
         raise UnsupportedInput(f"sigma: must be from 0 to 55, got {sigma!r}")
     _core.residual.noise_level(image, threads=threads)  # validates the picture
-    return _through(_NETWORKS["denoise"], image, sigma, out, threads, models)
+    return _through("denoiser", image, sigma, out, threads, models)
 
 
 #: name → (filter, does it take a seed). The parameters are the function's, see `ondevice_guard._core` for the native ones.
@@ -136,20 +150,16 @@ class Preset:
 # --- PRESETS: chosen on the `choose` part (108 photographs, victim Lite1, surrogate Lite2), where recovery is the mean over
 # PGD-8, PGD-16 and MI-16. Quality 15 at four grid positions after a bilateral filter is the best of 30 chains of kernels:
 # .645 with sigma_color 100 and radius 3 (and with radius 4), .626 with 50, .60 at two or eight positions, .62 at quality
-# 20, .57 at 10, .61 after the guided filter, .55 after a median. Behind the network (while it had a level of stride 16,
-# which it lost for .01; docs/purification.md) turning alone: .64 at 1 degree, .67 to .69 at 2 and 3, .67 to .71 at 4, .69
-# to .70 at 5 (either way), .67 at 7, with .92 to .94 of clean ones at 5; .62 without it; with filters between them .61 to
-# .71, with .79 to .86 of clean ones. On quiet pictures (PGD of radius 2 and 4) network and turn recover .90 and .87, DCT
-# quality 25 at four positions .75 and .66. On the report part: docs/purification.md.
-_CLEANSE: tuple[Step, ...] = (
-    ("bilateral", {"sigma_color": 100.0, "sigma_space": 75.0, "radius": 3}),
-    ("dct", {"quality": 15, "shifts": 4}),
-)
+# 20, .57 at 10, .61 after the guided filter, .55 after a median. Behind a network before the
+# one that ships turning alone: .64 at 1 degree, .67 to .69 at 2 and 3, .67 to .71 at 4, .69 to .70 at 5 (either way), .67 at
+# 7; .62 without it; with filters between them .61 to .71, with .79 to .86 of clean ones in place of .92 to .94. The network
+# that ships learned behind a turn by 5. On the report part: docs/purification.md.
 _LEARNED: tuple[Step, ...] = (("learned", {}), ("rotate", {"degrees": 5.0}))
+_SMALL: tuple[Step, ...] = (("learned", {"small": True}), ("rotate", {"degrees": 5.0, "taps": 2}))
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "fast": Preset(quiet=(("dct", {"quality": 50}),), noisy=(("dct", {"quality": 15}),)),
-        "balanced": Preset(quiet=(("dct", {"quality": 50}),), noisy=_CLEANSE),
+        "balanced": Preset(quiet=(("dct", {"quality": 50}),), noisy=_SMALL),
         "strong": Preset(quiet=_LEARNED, noisy=_LEARNED),
     }
 )
@@ -175,14 +185,15 @@ def purify(
 
     Args:
         image: uint8 HxW, HxWx3 or HxWx4; any strides, read-only welcome. Never written to unless it is `out`.
-        preset: `"fast"`, `"balanced"` (the default), `"strong"` or `"randomized"`. `strong` turns the picture by 5 degrees,
-            `randomized` scales and moves it: places found in the original are elsewhere in the result.
+        preset: `"fast"`, `"balanced"` (the default), `"strong"` or `"randomized"`. `strong` turns the picture by 5 degrees, as
+            does `balanced` with noisy ones, `randomized` scales and moves it: places found in the original are elsewhere in
+            the result.
         steps: Filters to run in order instead of a preset: names, or (name, parameters) pairs. Names: `median` (size),
             `bit_depth` (bits), `dct` (quality, subsample, shifts), `dct_shrink` (threshold, shifts), `bilateral`
             (sigma_color, sigma_space, radius), `guided` (radius, eps), `nlm` (h, search), `total_variation`
-            (weight, iterations), `wavelet` (sigma, shifts), `resize_pad` (smallest, seed), `rotate` (degrees), `low_bits`
-            (bits), and two that run networks: `learned` (gain), with which `strong` begins, and `denoise` (sigma) against
-            white noise.
+            (weight, iterations), `wavelet` (sigma, shifts), `resize_pad` (smallest, seed), `rotate` (degrees, taps), `low_bits`
+            (bits), and two that run networks: `learned` (small, gain), with which `strong` and `balanced` begin, and
+            `denoise` (sigma) against white noise.
         out: Array of the image's shape that receives the result.
         seed: From 0 to 2^64 - 1: source of the `randomized` preset and of random steps without a seed of their own.
         strength: `"measured"`: `fast` and `balanced` have milder steps for a picture whose noise level is below `NOISY`;
@@ -305,8 +316,10 @@ def network_of(preset: str, models: str | Path | None = None, threads: int = 1) 
         ModelError: it is missing or altered.
     """
     steps = (*PRESETS[preset].quiet, *PRESETS[preset].noisy) if preset in PRESETS else ()
-    used = any(step == "learned" or step[0] == "learned" for step in steps)
-    return runtime.load(_NETWORKS["learned"], models, threads) if used else None
+    for step in steps:
+        if step[0] == "learned":
+            return runtime.load(_purifier(**step[1]), models, threads)
+    return None
 
 
 def _native(chain: list[tuple[str, dict[str, Any]]]) -> bool:

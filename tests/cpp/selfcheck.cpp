@@ -149,7 +149,8 @@ std::vector<std::pair<std::string, Call>> calls() {
         {"nlm", same_shape([](In in, Out out, Ctx c) { og::nlm(in, out, 20.0, 2, c); })},
         {"wavelet", same_shape([](In in, Out out, Ctx c) { og::wavelet_shrink(in, out, -1.0, 2, c); })},
         {"resize_pad", same_shape([](In in, Out out, Ctx c) { og::resize_pad(in, out, 0.8, 5, c); })},
-        {"rotate", same_shape([](In in, Out out, Ctx c) { og::rotate(in, out, 5.0, c); })},
+        {"rotate", same_shape([](In in, Out out, Ctx c) { og::rotate(in, out, 5.0, 4, c); })},
+        {"rotate_linear", same_shape([](In in, Out out, Ctx c) { og::rotate(in, out, 5.0, 2, c); })},
         {"fill", same_shape([](In in, Out out, Ctx) {
              og::fill(in, out, {{5, 4, 20.5, 6, 19, 15, 4, 13}, {-3, 20, 8, 20, 8, 90, -3, 90}},
                       og::FillMethod::inpaint);

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from attacks import load_rgb, to_tensor
-from net import Purifier
+from net import UNet, load
 from train import with_map
 
 from ondevice_guard import _core, purify
@@ -39,7 +39,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def denoise(net: Purifier, noisy: np.ndarray, sigma: float) -> np.ndarray:
+def denoise(net: UNet, noisy: np.ndarray, sigma: float) -> np.ndarray:
     """float HxWx3 in 1/255 units → the same, clipped; sides are padded to multiples of 8 by reflection."""
     h, w = noisy.shape[:2]
     padded = np.pad(noisy, ((0, -h % 8), (0, -w % 8), (0, 0)), "reflect")
@@ -54,7 +54,7 @@ def main() -> None:
     p.add_argument("--out", type=Path, required=True)
     a = p.parse_args()
     torch.set_num_threads(1)
-    net = Purifier.load(a.checkpoint) if a.checkpoint else None
+    net = load(a.checkpoint) if a.checkpoint else None
     files = sorted(f for f in (a.data / "cbsd").iterdir() if f.suffix in (".png", ".jpg"))
     rows: dict[str, dict[str, float]] = {}
     for sigma in (15, 25, 50):

@@ -26,7 +26,7 @@ import onnxruntime as ort
 import torch
 import torch.nn.functional as F
 from attacks import load_rgb, photos, to_tensor
-from net import Purifier
+from net import Counter, Purifier, Small, UNet, fold, load
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from train import noisy_batch, random_crop, strength, with_map
@@ -195,6 +195,12 @@ class Graph:
         made = self.node("Sigmoid", [self.plain(x)], f"{name}.made")
         return self.result(name, made, x.value.sigmoid(), x.seen.sigmoid(), code=(1 / 256, 0))
 
+    def joined(self, name: str, a: Coded, b: Coded) -> Coded:
+        """The channels of both; their bytes mean the same."""
+        self.known(name, a.scale, a.zero)
+        self.node("Concat", [a.name, b.name], name, axis=1)
+        return Coded(name, torch.cat([a.value, b.value], 1), torch.cat([a.seen, b.seen], 1), a.scale, a.zero)
+
     def twice(self, name: str, x: Coded, like: Coded) -> Coded:
         """Each pixel four times, to the size of `like`: the map joined with itself, columns, then rows.
 
@@ -221,27 +227,35 @@ def blocks(x: torch.Tensor) -> torch.Tensor:
     return x.view(n, 4, h // 2, 2, w // 2, 2).permute(0, 2, 4, 3, 5, 1).reshape(n, h // 2, w // 2, 16).to(torch.uint8)
 
 
-def on_blocks(net: Purifier) -> None:
+def on_blocks(net: UNet | Counter | Small) -> None:
     """Rewrite the first and last convolutions for `blocks`: the function stays the same."""
-    stem = nn.Conv2d(16, net.stem.out_channels, 3, padding=1)
-    w = net.stem.weight.detach() / torch.tensor([1, 1, 1, STEPS_PER_LEVEL]).view(1, 4, 1, 1)
-    w = w.view(-1, 4, 3, 2, 3, 2).permute(0, 3, 5, 1, 2, 4).reshape(-1, 16, 3, 3)
+    w = net.stem.weight.detach().clone()
+    w[:, 3] /= STEPS_PER_LEVEL
+    if w.shape[1] == 7:  # the estimate comes as blocks of its own, with a strength that says nothing
+        w = F.pad(w, (0, 0, 0, 0, 0, 1))
+    taps = w.shape[-1] // 2
+    w = w.view(len(w), -1, 4, taps, 2, taps, 2).permute(0, 1, 4, 6, 2, 3, 5).reshape(len(w), -1, taps, taps)
+    stem = nn.Conv2d(w.shape[1], len(w), taps, net.stem.stride[0] // 2, padding=1)
     stem.weight, stem.bias = nn.Parameter(w.contiguous()), net.stem.bias
     net.stem = stem
     # Four bytes a pixel here too, although the fourth says nothing: ONNX Runtime's fast convolution wants output channels by
-    # sixteen.
+    # sixteen. Pixels of 4x4 come block by block.
+    pixels = net.out.out_channels // 3
+    order = torch.arange(pixels)
+    if pixels == 16:
+        order = order.view(2, 2, 2, 2).transpose(1, 2).flatten()
     for name in ("out", "more"):
         old = getattr(net, name)
-        new = nn.Conv2d(old.in_channels, 16, 1)
+        new = nn.Conv2d(old.in_channels, 4 * pixels, 1)
         with torch.no_grad():
             new.weight.zero_(), new.bias.zero_()
             for c in range(3):
-                new.weight[c::4], new.bias[c::4] = old.weight[4 * c : 4 * c + 4], old.bias[4 * c : 4 * c + 4]
+                new.weight[c::4], new.bias[c::4] = old.weight[pixels * c + order], old.bias[pixels * c + order]
         setattr(net, name, new)
 
 
 @torch.no_grad()
-def equalise(net: Purifier, x: torch.Tensor) -> None:
+def equalise(net: UNet | Counter | Small, x: torch.Tensor) -> None:
     """Scale the stem's bands to one range, and what reads and what is added to them accordingly: the function stays the same.
 
     Without it white noise of 15 on a band filled a dozen of 256 levels.
@@ -249,22 +263,17 @@ def equalise(net: Purifier, x: torch.Tensor) -> None:
     bands = net.stem(x).abs().transpose(0, 1).flatten(1)
     ranges = torch.quantile(bands[:, :: max(1, bands.shape[1] // 200_000)], 0.999, dim=1).clamp_min(1e-6)
     scale = ranges.log().mean().exp() / ranges
-    for layer in (net.stem, net.up1):
-        layer.weight *= scale.view(-1, 1, 1, 1)
-        layer.bias *= scale
-    for layer in (net.down1, net.dec0, net.out):
-        layer.weight /= scale.view(1, -1, 1, 1)
+    for name in ("stem", "up1"):
+        if layer := getattr(net, name, None):
+            layer.weight *= scale.view(-1, 1, 1, 1)
+            layer.bias *= scale
+    for name in ("down1", "dec0", "out"):
+        if layer := getattr(net, name, None):
+            layer.weight /= scale.view(1, -1, 1, 1)
 
 
-@torch.no_grad()
-def write(net: Purifier, inputs: torch.Tensor) -> onnx.ModelProto:
-    """Return the graph of `net` (see `on_blocks`) with ranges from uint8 `inputs`."""
-    g = Graph()
-    pixels = inputs.permute(0, 3, 1, 2).float() / 255
-    equalise(net, pixels)
-    g.known("x.nchw", 1 / 255, 0)
-    g.node("Transpose", ["x"], "x.nchw", perm=[0, 3, 1, 2])
-    x = Coded("x.nchw", pixels, pixels, 1 / 255, 0)
+def unet(g: Graph, net: UNet, x: Coded, code: tuple[float, int]) -> Coded:
+    """Write a U-Net (see `on_blocks`) → its residual."""
 
     def res(name: str, x: Coded, layer: nn.Module) -> Coded:
         a = g.conv(f"{name}.a", x, layer.a, relu=True)
@@ -273,6 +282,7 @@ def write(net: Purifier, inputs: torch.Tensor) -> onnx.ModelProto:
     def up(name: str, x: Coded, layer: nn.Conv2d, skip: Coded) -> Coded:
         return g.pair("Add", f"{name}.sum", skip, g.twice(f"{name}.wide", g.conv(name, x, layer), skip), relu=True)
 
+    equalise(net, x.value)
     bands = g.conv("stem", x, net.stem)
     e0 = g.relu("e0", bands)
     e1 = res("enc1", g.conv("down1", e0, net.down1, relu=True), net.enc1)
@@ -282,9 +292,47 @@ def write(net: Purifier, inputs: torch.Tensor) -> onnx.ModelProto:
     d1 = g.conv("dec1", up("up2", m, net.up2, e1), net.dec1, relu=True)
     low = up("up1", d1, net.up1, e0)
     d0 = g.conv("dec0", low, net.dec0, relu=True)
-    gated = g.pair("Mul", "gated", bands, g.sigmoid("open", g.conv("gate", d0, net.gate, limit=6)))
-    r = g.pair("Add", "residual", g.conv("out", gated, net.out), g.conv("more", d0, net.more), code=(1 / 255, 128))
-    g.node("Transpose", [r.name], "r", perm=[0, 2, 3, 1])
+    kept = g.pair("Mul", "gated", bands, g.sigmoid("open", g.conv("gate", d0, net.gate, limit=6)))
+    return g.pair("Add", "residual", g.conv("out", kept, net.out), g.conv("more", d0, net.more), code=code)
+
+
+def gated(g: Graph, prefix: str, net: Counter | Small, x: Coded, code: tuple[float, int] | None) -> Coded:
+    """Write bands with gates (see `on_blocks`)."""
+    equalise(net, x.value)
+    bands = g.conv(f"{prefix}stem", x, net.stem)
+    d0 = g.conv(f"{prefix}dec0", g.relu(f"{prefix}e0", bands), net.dec0, relu=True)
+    opened = g.sigmoid(f"{prefix}open", g.conv(f"{prefix}gate", d0, net.gate, limit=6))
+    kept = g.conv(f"{prefix}out", g.pair("Mul", f"{prefix}gated", bands, opened), net.out)
+    return g.pair("Add", f"{prefix}residual", kept, g.conv(f"{prefix}more", d0, net.more), code=code)
+
+
+def counter(g: Graph, net: Counter, x: Coded, r: Coded, code: tuple[float, int]) -> Coded:
+    """Write a counter-pattern (see `on_blocks`) behind the residual of an estimate → both residuals together."""
+    # As bytes the estimate is clipped, as the network in training sees it. ONNX Runtime has no subtraction of bytes.
+    one = nn.Conv2d(16, 16, 1)
+    one.weight.data, one.bias.data = -torch.eye(16).view(16, 16, 1, 1), torch.zeros(16)
+    y = g.pair("Add", "estimate", x, g.conv("negative", r, one), code=(1 / 255, 0))
+    y.value.clamp_(0, 1)
+    return g.pair("Add", "sum", r, gated(g, "counter.", net, g.joined("both", x, y), None), code=code)
+
+
+@torch.no_grad()
+def write(net: UNet | Purifier | Small, inputs: torch.Tensor) -> onnx.ModelProto:
+    """Return the graph of `net` (see `on_blocks`) with ranges from uint8 `inputs`."""
+    g = Graph()
+    pixels = inputs.permute(0, 3, 1, 2).float() / 255
+    g.known("x.nchw", 1 / 255, 0)
+    g.node("Transpose", ["x"], "x.nchw", perm=[0, 3, 1, 2])
+    x, levels = Coded("x.nchw", pixels, pixels, 1 / 255, 0), (1 / 255, 128)
+    if isinstance(net, Purifier):
+        r = counter(g, net.counter, x, unet(g, net.estimate, x, levels), levels)
+    else:
+        r = unet(g, net, x, levels) if isinstance(net, UNet) else gated(g, "", net, x, levels)
+    made = g.node("Transpose", [r.name], "r" if r.value.shape[1] == 16 else "r.nhwc", perm=[0, 2, 3, 1])
+    if made != "r":  # 4x4 pixels a place, two rows of blocks
+        made = g.node("Reshape", [made, g.constant("r.split", np.array([0, 0, 0, 2, 32]))], "r.split_rows")
+        made = g.node("Transpose", [made], "r.rows", perm=[0, 1, 3, 2, 4])
+        g.node("Reshape", [made, g.node("Shape", ["x"], "x.shape")], "r")
     shape = ["n", "h", "w", 16]
     graph = helper.make_graph(
         g.nodes,
@@ -320,8 +368,9 @@ def main() -> None:
     a = p.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    net, plain = (Purifier.load(a.checkpoint).fold() for _ in range(2))
-    on_blocks(net)
+    net, plain = (fold(load(a.checkpoint)) for _ in range(2))
+    for part in (net.estimate, net.counter) if isinstance(net, Purifier) else (net,):
+        on_blocks(part)
     name = a.out.name.partition("_v")[0]
     noise = name == "denoiser"
     model = write(net, blocks(crops(a.data, a.cache, 60, a.seed, noise)))

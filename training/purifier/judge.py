@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import torch
 from attacks import Session, attack_sets, logits_of
-from net import Purifier
+from net import load
 from train import purify as through
 
 from ondevice_guard.purification import purify
@@ -40,7 +40,7 @@ def main() -> None:
     sets, model = attack_sets(a.data, a.cache, a.part, victim, surrogate), Session(victim, a.cache)
     noise = np.random.default_rng(6).standard_normal(sets["clean"].shape, np.float32) * 6
     sets["sigma6"] = np.clip(np.rint(sets["clean"] + noise), 0, 255).astype(np.uint8)
-    net = Purifier.load(a.checkpoint)
+    net = load(a.checkpoint)
     y = sets["labels"][: a.photos]
     keys = ("clean", "sigma6", "pgd8", "pgd16", "mi16")
     seen = {k: sets[k][: a.photos] if a.kernels else through(net, sets[k][: a.photos]) for k in keys}

@@ -2,12 +2,14 @@
 
     f(x, s) = x - r([x, s])        x: RGB in [0, 1]; s: one plane, the noise's standard deviation in the same units
 
-With the strength as an input, one net is a Gaussian denoiser at every level, or a purifier whose force the caller
-sets; not both, for each costs the other what it knows (docs/purification.md). The stem's linear bands, weighted by gates
-that the U-Net computes, make up the residual: shrinkage in a learned transform, which 32 rectified channels alone could
-not express (they could carry the 12 signed samples of a 2x2 block and no more). The stem is a 6x6 convolution of stride 2
-(a 3x3 convolution of 2x2 pixel blocks, without the costly transpose of a pixel-unshuffle), and a pixel-shuffle ends the
-net: full-resolution convolutions would be most of the cost.
+With the strength as an input, one net is a Gaussian denoiser at every level, or takes off perturbations as strong as the
+caller says; not both, for each costs the other what it knows (docs/purification.md). The purifier is such a U-Net, which
+estimates the perturbation, and a `Counter` behind it, which makes up for what no estimate of this size can.
+
+The stem's linear bands, weighted by gates that the network computes, make up the residual: shrinkage in a learned transform,
+which 32 rectified channels alone could not express (they could carry the 12 signed samples of a 2x2 block and no more). The
+stem is a 6x6 convolution of stride 2 (a 3x3 convolution of 2x2 pixel blocks, without the costly transpose of a
+pixel-unshuffle), and a pixel-shuffle ends the net: full-resolution convolutions would be most of the cost.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def normed(a: int, b: int, stride: int = 1) -> nn.Sequential:
-    """A 3x3 convolution and a batch norm, which `Purifier.fold` makes one convolution.
+    """A 3x3 convolution and a batch norm, which `fold` makes one convolution.
 
     Without the norm the rectifiers of the coarse levels died one by one, up to the last of them: a network trained for hours
     had 5 live channels of 48 at stride 4, and in the end none behind it. Gradients that leak through dead rectifiers do not
@@ -42,20 +44,19 @@ class Res(nn.Module):
         return F.relu(x + self.b(F.relu(self.a(x))))
 
 
-class Purifier(nn.Module):
+class UNet(nn.Module):
     """Input (N, 4, H, W) in [0, 1], H and W multiples of 8; output (N, 3, H, W), not clipped.
 
-    Two blocks at stride 8 make the purifier (272,584 parameters), one the denoiser (198,600). A further level of stride 16
-    had nearly half of all parameters, and taken away without more training cost the purifier .01 of its recovery.
+    198,600 parameters. Alone, told the noise's strength, it is the denoiser.
     """
 
-    def __init__(self, mids: int = 2, w0: int = 32, w1: int = 48, w2: int = 64) -> None:
+    def __init__(self, w0: int = 32, w1: int = 48, w2: int = 64) -> None:
         super().__init__()
         self.stem = nn.Conv2d(4, w0, 6, stride=2, padding=2)
         self.down1 = normed(w0, w1, 2)
         self.enc1 = Res(w1)
         self.down2 = normed(w1, w2, 2)
-        self.mid = nn.Sequential(*[Res(w2) for _ in range(mids)])
+        self.mid = nn.Sequential(Res(w2))
         self.up2 = nn.Conv2d(w2, w1, 1)
         self.dec1 = normed(w1, w1)
         self.up1 = nn.Conv2d(w1, w0, 1)
@@ -82,18 +83,96 @@ class Purifier(nn.Module):
         r = self.out(bands * torch.sigmoid(self.gate(d0))) + self.more(d0)
         return x[:, :3] - F.pixel_shuffle(r, 2)
 
-    @classmethod
-    def load(cls, checkpoint: Path) -> Purifier:
-        """Return the network of a checkpoint (weights in any precision), ready for inference."""
-        weights = torch.load(checkpoint)
-        net = cls(len({name.split(".")[1] for name in weights if name.startswith("mid.")})).eval()
-        net.load_state_dict(weights)
-        return net
 
-    def fold(self) -> Purifier:
-        """Make every convolution and its batch norm one convolution, for inference; returns the network itself."""
-        for module in list(self.modules()):
-            for name, child in list(module.named_children()):
-                if isinstance(child, nn.Sequential) and isinstance(child[-1], nn.BatchNorm2d):
-                    setattr(module, name, fuse_conv_bn_eval(child[0].eval(), child[1].eval()))
+class Counter(nn.Module):
+    """Adds a counter-pattern to what an estimate left: input (N, 7, H, W), the picture with its strength and the estimated clean
+    picture; output (N, 3, H, W), to be taken off."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(7, width, 6, stride=2, padding=2)
+        self.dec0 = nn.Conv2d(width, width, 3, padding=1)
+        self.gate = nn.Conv2d(width, width, 1)
+        self.out = nn.Conv2d(width, 12, 1)
+        self.more = nn.Conv2d(width, 12, 1)
+        for layer in (self.out, self.more):
+            nn.init.normal_(layer.weight, 0, 1e-2)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        bands = self.stem(x)
+        d0 = F.relu(self.dec0(F.relu(bands)))
+        return F.pixel_shuffle(self.out(bands * torch.sigmoid(self.gate(d0))) + self.more(d0), 2)
+
+
+class Purifier(nn.Module):
+    """A U-Net that estimates the perturbation and a counter-pattern for what it leaves (217,034 parameters).
+
+    The two learn from different teachers. Guidance by classifiers (train.py) has a gradient as restless as an attack's: a U-Net
+    under it learned little that the 15,736 parameters of its first level did not do alone. The pixels' squared error teaches a
+    U-Net much, but makes it careful; behind it, the guided counter-pattern has less left to do (docs/purification.md).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.estimate, self.counter = UNet(), Counter()
+
+    def train(self, mode: bool = True) -> Purifier:
+        """The norms of the estimate keep the means that they learned from pixels."""
+        super().train(mode)
+        self.estimate.eval()
         return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.estimate(x)
+        return y - self.counter(torch.cat([x, y.float().clamp(0, 1)], 1))
+
+
+class Small(nn.Module):
+    """The counter's form at stride 4, for `balanced`: input (N, 4, H, W), H and W multiples of 4; output (N, 3, H, W).
+
+    64 bands of 8x8 pixels, as many as pixels, and the gates of a single 3x3 convolution: 52,752 parameters.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(4, 64, 8, stride=4, padding=2)
+        self.dec0 = nn.Conv2d(64, 48, 3, padding=1)
+        self.gate = nn.Conv2d(48, 64, 1)
+        self.out = nn.Conv2d(64, 48, 1)
+        self.more = nn.Conv2d(48, 48, 1)
+        for layer in (self.out, self.more):
+            nn.init.normal_(layer.weight, 0, 1e-2)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        bands = self.stem(x)
+        d0 = F.relu(self.dec0(F.relu(bands)))
+        r = self.out(bands * torch.sigmoid(self.gate(d0))) + self.more(d0)
+        return x[:, :3] - F.pixel_shuffle(r, 4)
+
+
+def amplify(net: Counter | Small, gain: float) -> None:
+    """Multiply what a network takes off."""
+    with torch.no_grad():
+        for layer in (net.out, net.more):
+            layer.weight *= gain
+            layer.bias *= gain
+
+
+def load(checkpoint: Path) -> UNet | Purifier | Small:
+    """Return the network of a checkpoint (weights in any precision), ready for inference."""
+    weights = torch.load(checkpoint)
+    kind = Purifier if "counter.stem.weight" in weights else UNet if "up1.weight" in weights else Small
+    net = kind().eval()
+    net.load_state_dict(weights)
+    return net
+
+
+def fold(net: UNet | Purifier) -> UNet | Purifier:
+    """Make every convolution and its batch norm one convolution, for inference; returns the network itself."""
+    for module in list(net.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Sequential) and isinstance(child[-1], nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(child[0].eval(), child[1].eval()))
+    return net

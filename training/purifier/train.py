@@ -1,17 +1,18 @@
-"""Train the purifier: Gaussian denoising at every level, then attacked crops with guidance by classifiers.
+"""Train the denoiser, the purifier's estimate, its counter-pattern and both together, one after the other (see net.py).
 
-Guidance is HGD's (Liao et al., arXiv:1712.02976): on the purified crop a training victim's logits and its last feature
-map of stride 16 are pulled towards those of the clean crop. The strength plane is what `strength` reads off the crop
-itself, as at use: a clean picture tells the net that there is nothing to remove. Attacked crops come from a pool on
-disk, which `--make-pool` fills, also while a training runs. Everything is trained on the `train` part of the
-photographs and judged on the `choose` part (see attacks.py).
+The denoiser and the estimate, which begins as the denoiser, learn from pixels: white noise, then attacked crops. The
+counter-pattern, and then both, are guided as in HGD (Liao et al., arXiv:1712.02976): on the purified crop, most often
+turned as the preset `strong` turns it, a training victim's logits and its last feature map of stride 16 are pulled
+towards those of the clean crop, and most of all its class: differences that count alike hold the counter-pattern back.
+The strength plane is what `strength` reads off the crop itself, as at use: a clean picture tells the net that there is
+nothing to remove. Attacked crops come from a pool on disk, which `--make-pool` fills, also while a training runs.
+Everything is trained on the `train` part of the photographs and judged on the `choose` part (see attacks.py).
 
-    python training/purifier/train.py --data DIR --cache DIR --out DIR --noise-share 1 --minutes 15
-    python training/purifier/train.py --data DIR --cache DIR --out DIR --make-pool --minutes 60 --seed 1000
-    python training/purifier/train.py --data DIR --cache DIR --out DIR --init ema.pt --minutes 60
-
-The pixel loss is heavy for its purpose: with a sixth of it, guidance alone ends with pictures further from the clean one
-than the attacked was (mean error 14 of 255), painted for the two victims at hand.
+    python training/purifier/train.py --data DIR --cache DIR --out N --noise-share 1 --minutes 90
+    python training/purifier/train.py --data DIR --cache DIR --out P --make-pool --minutes 60 --seed 1000
+    python training/purifier/train.py --data DIR --cache DIR --out E --init N/ema.pt --minutes 30
+    python training/purifier/train.py --data DIR --cache DIR --out C --guide counter --estimate E/ema.pt --minutes 20
+    python training/purifier/train.py --data DIR --cache DIR --out B --guide both --init C/ema.pt --lr 6e-4 --minutes 45
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from attacks import Session, Victim, attack, attack_sets, load_rgb, logits_of, photos, to_tensor, to_uint8
-from net import Purifier
+from net import Purifier, Small, UNet, amplify, load
 
 CROP = 160
 SHARD = 32
 BATCH = 16
 RADII = (4, 6, 8, 8, 8, 12, 16, 16, 16)
-#: Grid positions of the DCT quantise kernel with four shifts, as rows and columns.
-POSITIONS = ((0, 0), (4, 4), (2, 6), (6, 2))
+#: Degrees by which `strong` turns what the network made.
+TURN = 5.0
 
 
 def random_crop(image: np.ndarray, rng: np.random.Generator, size: int = CROP, least: float = 0.35) -> np.ndarray:
@@ -104,9 +105,10 @@ class Pool:
         shard = {"clean": clean, "adv": adv, "facts": np.array(facts, np.float32)}
         for name, victim in self.victims.items():
             with torch.no_grad():
-                made = [victim.both(x[i : i + BATCH]) for i in range(0, SHARD, BATCH)]
-            shard[f"{name} middle"] = torch.cat([m for m, _ in made]).half().numpy()
-            shard[f"{name} logits"] = torch.cat([z for _, z in made]).numpy()
+                for way, seen in (("", x), (" turned", turn(x))):
+                    made = [victim.both(seen[i : i + BATCH]) for i in range(0, SHARD, BATCH)]
+                    shard[f"{name} middle{way}"] = torch.cat([m for m, _ in made]).half().numpy()
+                    shard[f"{name} logits{way}"] = torch.cat([z for _, z in made]).numpy()
         file = self.folder / f"{time.time_ns() // 10**8}-{seed}.npz"
         np.savez(file.with_suffix(".part"), **shard)
         file.with_suffix(".part.npz").rename(file)
@@ -139,9 +141,11 @@ def strength(x: torch.Tensor) -> torch.Tensor:
 
 
 def guided_batch(
-    pool: Pool, rng: np.random.Generator, n: int, victim: str
+    pool: Pool, rng: np.random.Generator, n: int, victim: str, way: str = ""
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Pool crops as a file might carry them → (input with its strength, clean, feature map, logits of the clean ones).
+
+    `way`: `" turned"` for feature maps and logits of the clean ones turned.
 
     Of 16: 11 attacked, 1 weakened, 1 with noise on top, 1 through JPEG, 1 clean with noise, 1 clean. The strength is what
     `strength` reads, give or take a tenth.
@@ -167,7 +171,7 @@ def guided_batch(
     x = to_tensor(np.stack(xs))
     sigma = strength(x) * torch.from_numpy(rng.uniform(0.9, 1.1, (n, 1, 1, 1)).astype(np.float32))
     clean, middle, logits = (
-        np.stack([s[k][i] for s, i in picked]) for k in ("clean", f"{victim} middle", f"{victim} logits")
+        np.stack([s[k][i] for s, i in picked]) for k in ("clean", f"{victim} middle{way}", f"{victim} logits{way}")
     )
     return with_map(x, sigma), to_tensor(clean), torch.from_numpy(middle).float(), torch.from_numpy(logits)
 
@@ -178,54 +182,7 @@ def with_map(x: torch.Tensor, sigma: torch.Tensor | float) -> torch.Tensor:
     return (torch.cat([x, plane], 1) / 255).contiguous(memory_format=torch.channels_last)
 
 
-LUMA = (
-    "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62 "
-    "18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"
-)
-CHROMA = "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66" + " 99" * 38
-
-
-class Quantiser(torch.nn.Module):
-    """The DCT quantise kernel (4:2:0) as a layer; rounding passes the gradient straight through.
-
-    The net is followed by this kernel in the presets, so most guidance is given behind it.
-    """
-
-    def __init__(self, quality: int, shifts: int) -> None:
-        super().__init__()
-        self.positions = POSITIONS[:shifts]
-        scale = 5000 / quality if quality < 50 else 200 - 2 * quality
-        k = np.arange(8)
-        basis = np.cos((2 * k[None] + 1) * k[:, None] * np.pi / 16) * np.where(k[:, None] == 0, np.sqrt(1 / 8), 0.5)
-        ycc = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
-        self.register_buffer("basis", torch.tensor(basis, dtype=torch.float32))
-        self.register_buffer("ycc", torch.tensor(ycc, dtype=torch.float32))
-        self.register_buffer("rgb", torch.linalg.inv(self.ycc))
-        for name, values in (("luma", LUMA), ("chroma", CHROMA)):
-            table = np.clip(np.floor((np.array(values.split(), np.float64).reshape(8, 8) * scale + 50) / 100), 1, 255)
-            self.register_buffer(name, torch.tensor(table, dtype=torch.float32))
-
-    def blocks(self, p: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-        n, c, h, w = p.shape
-        b = p.reshape(n, c, h // 8, 8, w // 8, 8).transpose(3, 4)
-        d = (self.basis @ b @ self.basis.T) / table
-        d = d + (d.round() - d).detach()
-        return (self.basis.T @ (d * table) @ self.basis).transpose(3, 4).reshape(n, c, h, w)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[0, 255] in and out; height and width multiples of 16."""
-        h, w = x.shape[2:]
-        made = 0
-        for top, left in self.positions:
-            y = torch.einsum("ij,njhw->nihw", self.ycc, F.pad(x, (left, 16 - left, top, 16 - top), mode="replicate"))
-            luma = self.blocks(y[:, :1] - 128, self.luma) + 128
-            chroma = F.interpolate(self.blocks(F.avg_pool2d(y[:, 1:], 2), self.chroma), scale_factor=2, mode="bilinear")
-            rgb = torch.einsum("ij,njhw->nihw", self.rgb, torch.cat([luma, chroma], 1)).clamp(0, 255)
-            made = made + rgb[:, :, top : top + h, left : left + w]
-        return made / len(self.positions)
-
-
-def turn(x: torch.Tensor, degrees: float) -> torch.Tensor:
+def turn(x: torch.Tensor, degrees: float = TURN) -> torch.Tensor:
     """Turn pictures about their centre as `_core.purify.rotate` does, but bilinear; borders mirrored."""
     angle = np.deg2rad(degrees)
     matrix = torch.tensor([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]], dtype=torch.float32)
@@ -234,22 +191,24 @@ def turn(x: torch.Tensor, degrees: float) -> torch.Tensor:
 
 
 @torch.no_grad()
-def purify(net: Purifier, images: np.ndarray, sigma: float | None = None, batch: int = 12) -> np.ndarray:
-    """uint8 NHWC → uint8 NHWC, at a strength or at what `strength` reads."""
+def purify(
+    net: UNet | Purifier, images: np.ndarray, sigma: float | None = None, degrees: float = 0, batch: int = 12
+) -> np.ndarray:
+    """uint8 NHWC → uint8 NHWC, at a strength or at what `strength` reads, turned in the end."""
     out = []
     for i in range(0, len(images), batch):
         x = to_tensor(images[i : i + batch])
         with torch.autocast("cpu", torch.bfloat16):
-            made = net(with_map(x, strength(x) if sigma is None else sigma))
-        out.append(to_uint8(made.float() * 255))
+            made = net(with_map(x, strength(x) if sigma is None else sigma)).float()
+        out.append(to_uint8((turn(made, degrees) if degrees else made) * 255))
     return np.concatenate(out)
 
 
-def judge(net: Purifier, sets: dict[str, np.ndarray], model: Session, n: int, at: int = 0) -> dict[str, float]:
-    """Return top-1 of `n` photographs of `sets` behind the net, and the mean cross-entropy of the attacked ones."""
-    row, y = {}, sets["labels"][at : at + n]
+def judge(net: UNet | Purifier, sets: dict[str, np.ndarray], model: Session, n: int) -> dict[str, float]:
+    """Return top-1 of `n` photographs of `sets` behind the net and a turn, and the mean cross-entropy of the attacked ones."""
+    row, y = {}, sets["labels"][:n]
     for key in ("clean", "pgd8", "pgd16", "mi16"):
-        z = torch.from_numpy(logits_of(model, purify(net, sets[key][at : at + n]), 12))
+        z = torch.from_numpy(logits_of(model, purify(net, sets[key][:n], degrees=TURN), 12))
         row[key] = float((z.argmax(1).numpy() == y).mean())
         row[f"{key} loss"] = float(F.cross_entropy(z, torch.from_numpy(y)))
     for kind in ("", " loss"):
@@ -259,7 +218,7 @@ def judge(net: Purifier, sets: dict[str, np.ndarray], model: Session, n: int, at
     return {k: round(v, 4) for k, v in row.items()}
 
 
-def psnr(net: Purifier, held: np.ndarray) -> dict[int, float]:
+def psnr(net: UNet | Purifier, held: np.ndarray) -> dict[int, float]:
     """Return sigma → mean PSNR over crops with noise as uint8."""
     out = {}
     for sigma in (15, 25, 50):
@@ -284,21 +243,27 @@ def main() -> None:
         "--make-pool", action="store_true", help="make shards of the pool for so many minutes, train nothing"
     )
     p.add_argument(
-        "--init", type=Path, help="weights to begin with; those of levels that the network has not are left out"
+        "--guide",
+        choices=("nothing", "counter", "both"),
+        default="nothing",
+        help="what learns from classifiers: nothing (a U-Net learns from pixels), a counter-pattern, or the estimate too",
     )
-    p.add_argument("--blocks", type=int, default=2, help="of the network at stride 8: 2 purifier, 1 denoiser")
+    p.add_argument("--estimate", type=Path, help="U-Net to make the guided network of")
+    p.add_argument("--small", action="store_true", help="train the network of `balanced`")
+    p.add_argument("--teacher", type=Path, help="learn what this network answers, in place of the clean crops' pixels")
+    p.add_argument("--init", type=Path, help="weights to begin with")
     p.add_argument("--lr", type=float, default=1.5e-3)
-    p.add_argument("--decay", type=float, default=0.25, help="last part of the run, in which the rate falls to nothing")
-    p.add_argument("--settle", type=float, default=1.0, help="part of the run after which batch norms stay as they are")
+    p.add_argument("--decay", type=float, default=0.6, help="last part of the run, in which the rate falls to nothing")
     p.add_argument("--batch", type=int, default=8)
-    p.add_argument("--noise-share", type=float, default=0.05, help="share of the steps that are plain denoising")
-    p.add_argument("--quantised-share", type=float, default=0.0, help="share of guidance behind the DCT quantiser")
-    p.add_argument("--turned-share", type=float, default=0.0, help="share of guidance on turned crops")
-    p.add_argument("--qualities", type=int, nargs="+", default=[30, 50], help="of the DCT quantiser")
-    p.add_argument("--shifts", type=int, default=1, choices=(1, 2, 4), help="its grid positions")
-    p.add_argument("--pixel", type=float, default=2.0, help="weight of the pixel loss in guided steps")
-    p.add_argument("--middle", type=float, default=1.5, help="weight of the feature map in guided steps")
-    p.add_argument("--logits", type=float, default=0.5, help="weight of the logits in guided steps")
+    p.add_argument("--noise-share", type=float, default=0.0, help="share of the steps that are plain denoising")
+    p.add_argument("--turned-share", type=float, default=0.8, help="share of guidance behind the turn")
+    p.add_argument(
+        "--gain", type=float, default=1.0, help="factor on the counter-pattern (with --small: on all) of --init"
+    )
+    p.add_argument("--pixel", type=float, default=0.05, help="weight of the pixel loss in guided steps")
+    p.add_argument("--middle", type=float, default=0.3, help="weight of the feature map in guided steps")
+    p.add_argument("--logits", type=float, default=0.1, help="weight of the logits' difference; their divergence has 1")
+    p.add_argument("--label", type=float, default=0.5, help="weight of the class of the clean crop in guided steps")
     p.add_argument("--shards", type=int, default=400, help="the most shards of 32 crops in the pool")
     p.add_argument("--judge", type=int, default=36, help="photographs of the `choose` part to judge with")
     p.add_argument("--judge-every", type=float, default=6, help="minutes")
@@ -321,13 +286,20 @@ def main() -> None:
         return
     held = np.stack([random_crop(load_rgb(f), np.random.default_rng(7), 160) for f in photos(a.data, "choose")[:12]])
     sets, judging = attack_sets(a.data, a.cache, "choose", "lite1", "lite2"), Session("lite1", a.cache)
-    quantisers = [Quantiser(q, a.shifts) for q in a.qualities]
-    net = Purifier(a.blocks)
+    net = Small() if a.small else UNet() if a.guide == "nothing" else Purifier()
+    teacher = load(a.teacher).to(memory_format=torch.channels_last) if a.teacher else None
     if a.init:
-        net.load_state_dict({k: v for k, v in torch.load(a.init).items() if k in net.state_dict()})
+        net.load_state_dict(torch.load(a.init))
+    if a.estimate:
+        net.estimate = load(a.estimate)
+    if a.gain != 1:
+        amplify(net if a.small else net.counter, a.gain)
+    if a.guide == "counter":
+        net.estimate.requires_grad_(False)
     net.to(memory_format=torch.channels_last)
     ema = {k: v.clone() for k, v in net.state_dict().items()}
-    opt = torch.optim.AdamW(net.parameters(), lr=a.lr, weight_decay=1e-4)
+    net.train()
+    opt = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=a.lr, weight_decay=1e-4)
     log = (a.out / "log.jsonl").open("a")
 
     def note(**facts: object) -> None:
@@ -346,7 +318,7 @@ def main() -> None:
             psnr=psnr(net, held),
             **judge(net, sets, judging, n),
         )
-        net.load_state_dict(live)
+        net.train().load_state_dict(live)
 
     note(config={k: str(v) for k, v in vars(a).items()}, shards=len(pool.shards))
     start, step, last, losses = time.time(), 0, time.time(), {}
@@ -354,36 +326,35 @@ def main() -> None:
         progress = min(max(used / (a.minutes * 60), step / a.steps), 1.0)
         for g in opt.param_groups:
             g["lr"] = a.lr * min(1.0, (step + 1) / 100, (1 - progress) / a.decay + 1e-3)
-        net.train(progress < a.settle)
-        name = str(rng.choice(list(victims)))
-        guided = rng.random() >= a.noise_share
-        if guided:
-            x, y, middle, target = guided_batch(pool, rng, a.batch, name)
-        else:
+        name, turned = str(rng.choice(list(victims))), rng.random() < a.turned_share
+        noisy = rng.random() < a.noise_share
+        if noisy:
             x, y = noisy_batch(images, rng, 12, 96)
+        else:
+            x, y, middle, target = guided_batch(pool, rng, a.batch, name, " turned" if turned else "")
         with torch.autocast("cpu", torch.bfloat16):
             out = net(x)
-        out = out.float()
-        pixel = (out - y / 255).abs().mean() * 20
-        terms = {"pixel" if guided else "noise": pixel}
-        loss = pixel * (a.pixel if guided else 1.0)
-        if guided:
-            seen = out.clamp(0, 1) * 255
-            if rng.random() < a.turned_share:
-                degrees = float(rng.uniform(3, 7) * rng.choice((-1, 1)))
-                seen = turn(seen, degrees)
+            if teacher is not None:
                 with torch.no_grad():
-                    middle, target = victims[name].both(turn(y, degrees))
-                middle = middle.float()
-            elif rng.random() < a.quantised_share:
-                seen = quantisers[rng.integers(len(quantisers))](seen)
-            m, z = victims[name].both(seen)
-            terms["middle"] = (m.float() - middle).abs().mean() / middle.abs().mean()
-            terms["logits"] = (z - target).abs().mean()
-            terms["kl"] = F.kl_div(
-                F.log_softmax(z, 1), F.log_softmax(target, 1), reduction="batchmean", log_target=True
-            )
-            loss = loss + a.middle * terms["middle"] + a.logits * (terms["logits"] + terms["kl"])
+                    y = teacher(x).float() * 255
+        out, y = out.float(), y / 255
+        if noisy:
+            loss = (out - y).abs().mean() * 20
+            terms = {"noise": loss}
+        elif a.guide == "nothing":
+            loss = (out - y).square().mean() * 400
+            terms = {"square": loss}
+        else:
+            seen = out.clamp(0, 1) * 255
+            m, z = victims[name].both(turn(seen) if turned else seen)
+            terms = {
+                "pixel": (out - y).abs().mean() * 20,
+                "middle": (m.float() - middle).abs().mean() / middle.abs().mean(),
+                "logits": (z - target).abs().mean(),
+                "kl": F.kl_div(F.log_softmax(z, 1), F.log_softmax(target, 1), reduction="batchmean", log_target=True),
+                "label": F.cross_entropy(z, target.argmax(1)),
+            }
+            loss = terms["kl"] + sum(terms[k] * getattr(a, k) for k in ("pixel", "middle", "logits", "label"))
         opt.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)

@@ -224,8 +224,8 @@ typedef struct og_parameter {
 /* One filter by name with the parameters of `ondevice_guard.purify`; what is not named has its default. Names: "median" (size),
  * "bit_depth" (bits), "low_bits" (bits), "dct" (quality, subsample, shifts), "dct_shrink" (threshold, shifts), "bilateral"
  * (sigma_color, sigma_space, radius), "guided" (radius, eps), "nlm" (h, search), "total_variation" (weight, iterations),
- * "wavelet" (sigma, shifts), "resize_pad" (smallest, seed below 2^53), "rotate" (degrees), "local_contrast", "luma"; and two that
- * run networks, after an og_load with a runtime: "learned" (gain), "denoise" (sigma). `out` has the picture's height and width, and
+ * "wavelet" (sigma, shifts), "resize_pad" (smallest, seed below 2^53), "rotate" (degrees, taps), "local_contrast", "luma"; and two that
+ * run networks, after an og_load with a runtime: "learned" (small, gain), "denoise" (sigma). `out` has the picture's height and width, and
  * its channels but for local_contrast (3) and luma (1). */
 OG_API og_status og_filter(og_context* context, const og_image* image, const char* name, const og_parameter* parameters,
                            size_t count, uint8_t* out, int64_t row_stride);
@@ -244,8 +244,9 @@ OG_API og_status og_fill(og_context* context, const og_image* image, const doubl
                          uint8_t* out, int64_t row_stride);
 
 /* Purifies by a preset: "fast", "balanced", "strong" or "randomized" (a function of the options' seed). `full` 0 measures the
- * picture's noise first, and "fast" and "balanced" have milder steps for a quiet one; 1 takes the strong ones. "strong" needs an
- * og_load with a runtime: it runs the network `purifier`, and turns the picture by 5 degrees. */
+ * picture's noise first, and "fast" and "balanced" have milder steps for a quiet one; 1 takes the strong ones. "strong", and
+ * "balanced" for a picture that is not quiet, need an og_load with a runtime: they run a network and turn the picture by 5
+ * degrees. */
 OG_API og_status og_purify(og_context* context, const og_image* image, const char* preset, int32_t full, uint8_t* out,
                            int64_t row_stride);
 
@@ -312,8 +313,8 @@ OG_API og_status og_runtime_open(og_context* context, const char* path, og_runti
 OG_API void og_runtime_close(og_runtime* runtime);
 
 /* Loads the detectors that the policy names from a folder of models (`models/` of the package), each file checked against its
- * SHA-256. `runtime` may be null when the policy names structural and adversarial alone and does not
- * purify by "strong". From here on every verdict asks them. */
+ * SHA-256. `runtime` may be null when the policy names structural and adversarial alone and purifies
+ * by "fast" or "randomized". From here on every verdict asks them. */
 OG_API og_status og_load(og_context* context, og_runtime* runtime, const char* models);
 
 /* A network from memory, one thread. The bytes are not kept. Close it before its runtime. */

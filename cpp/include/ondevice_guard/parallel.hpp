@@ -30,9 +30,10 @@ int thread_count(const Context& context);
 /// How small work may be cut.
 struct Grain {
     Grain(int64_t rows) : least(rows), worth(rows) {}  // NOLINT: a number is meant to do
-    Grain(int64_t least, int64_t worth) : least(least), worth(worth) {}
-    int64_t least;  ///< no range but the last is shorter
-    int64_t worth;  ///< work no longer than this is not worth another thread
+    Grain(int64_t least, int64_t worth, bool again = false) : least(least), worth(worth), again(again) {}
+    int64_t least;       ///< no range but the last is shorter
+    int64_t worth;       ///< work no longer than this is not worth another thread
+    bool again = false;  ///< a range begins with work that the one before it did too: few, long ones
 };
 
 /// Calls body(begin, end) for consecutive ranges that cover [0, n). Nested calls run on the calling thread. The first

@@ -40,7 +40,8 @@
 //                   Draws 0 and 1 of the seed give height and width, 2 and 3 the place (random.hpp).
 //   rotate          the picture turned about its centre c, size kept: out(p) = sum over the 4 x 4 neighbours i of q of
 //                   k(i_x - q_x) k(i_y - q_y) v(i), q = c + R (p - c), k: cubic convolution with a = -1/2 (Keys 1981); border
-//                   reflect-101. q in 1/64 pixel, weights in 1/256, sums exact. Alpha is turned with the colours.
+//                   reflect-101. q in 1/64 pixel, weights in 1/256, sums exact. With 2 taps the 2 x 2 neighbours, k(t) =
+//                   1 - |t|, weights in 1/64, down first, rounded to quarters between. Alpha is turned with the colours.
 //   blocks          what the networks (models/purifier_v1, denoiser_v1) read: of each 2 x 2 block its four pixels (dy, dx), of each
 //                   pixel R, G, B and min(255, round(4 level)); sides continued by their mirror image to multiples of 16.
 //   subtract        its answer r, laid out alike, taken from the picture: clip(v - (r - 128)). Large pictures go through the
@@ -99,8 +100,8 @@ void wavelet_shrink(const ImageView& in, const MutableImageView& out, double sig
 void resize_pad(const ImageView& in, const MutableImageView& out, double smallest, uint64_t seed,
                 const Context& context = {});
 
-/// Turns by `degrees` (-45 to 45), counter-clockwise where rows run down.
-void rotate(const ImageView& in, const MutableImageView& out, double degrees, const Context& context = {});
+/// Turns by `degrees` (-45 to 45), counter-clockwise where rows run down; `taps`: neighbours each way, 4 (bicubic) or 2.
+void rotate(const ImageView& in, const MutableImageView& out, double degrees, int taps, const Context& context = {});
 
 constexpr int64_t kBlockGrid = 16;  // pixels: a multiple of the coarsest grid of the networks
 constexpr int64_t kBlockHalo = 64;  // pixels, a multiple of the grid: nothing further away has a part in its answer

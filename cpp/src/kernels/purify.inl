@@ -249,11 +249,79 @@ void rotate_row(const PackedPicture& in, const CubicWeights& weights, int64_t x,
     pixels(in, weights, x, y, dx, dy, n, dst);
 }
 
+/// A pixel in the lower bytes; of three channels the fourth byte is its neighbour's.
+template <int C>
+OG_FN uint32_t load_pixel(const uint8_t* src) {
+    return C == 1 ? *src : load_word(src);
+}
+
+template <int C>
+void rotate_linear_pixels(const PackedPicture& in, int64_t x, int64_t y, int64_t dx, int64_t dy, int64_t n,
+                          uint8_t* OG_RESTRICT dst) {
+    // Four neighbours of each pixel and how far it is from the first, once for each byte.
+    uint32_t near[4][kTurned];
+    uint16_t across[4 * kTurned], down[4 * kTurned];
+    for (int64_t i = 0; i < n; ++i, x += dx, y += dy) {
+        const int64_t at_x = (x + (int64_t{1} << 18)) >> 19, at_y = (y + (int64_t{1} << 18)) >> 19;  // 1/64 pixel
+        const int64_t left = at_x >> 6, top = at_y >> 6;
+        for (int j = 0; j < 4; ++j) across[4 * i + j] = static_cast<uint16_t>(at_x & 63);
+        for (int j = 0; j < 4; ++j) down[4 * i + j] = static_cast<uint16_t>(at_y & 63);
+        if (left >= 0 && top >= 0 && (left + 2) * C + (C == 3) <= in.width * C && top + 2 <= in.height) {
+            const uint8_t* row = in.data + top * in.stride + left * C;
+            near[0][i] = load_pixel<C>(row);
+            near[1][i] = load_pixel<C>(row + C);
+            near[2][i] = load_pixel<C>(row + in.stride);
+            near[3][i] = load_pixel<C>(row + in.stride + C);
+        } else {
+            for (int k = 0; k < 4; ++k) {
+                const uint8_t* row = in.data + mirror_index(top + k / 2, in.height) * in.stride;
+                near[k][i] = 0;
+                memcpy(&near[k][i], row + mirror_index(left + k % 2, in.width) * C, C);
+            }
+        }
+    }
+    uint8_t bytes[4 * kTurned];
+    const uint8_t *a = reinterpret_cast<const uint8_t*>(near[0]), *b = reinterpret_cast<const uint8_t*>(near[1]),
+                  *c = reinterpret_cast<const uint8_t*>(near[2]), *d = reinterpret_cast<const uint8_t*>(near[3]);
+    OG_IVDEP
+    for (int64_t j = 0; j < 4 * n; ++j) {
+        const uint16_t first =
+            static_cast<uint16_t>(static_cast<uint16_t>(a[j] * (64 - down[j]) + c[j] * down[j] + 8) >> 4);
+        const uint16_t second =
+            static_cast<uint16_t>(static_cast<uint16_t>(b[j] * (64 - down[j]) + d[j] * down[j] + 8) >> 4);
+        bytes[j] =
+            static_cast<uint8_t>(static_cast<uint16_t>(first * (64 - across[j]) + second * across[j] + 128) >> 8);
+    }
+    uint32_t words[kTurned];
+    memcpy(words, bytes, static_cast<size_t>(4 * n));
+    if (C == 1) {
+        for (int64_t i = 0; i < n; ++i) dst[i] = static_cast<uint8_t>(words[i]);
+    } else if (C == 3) {
+        for (int64_t i = 0; i < n; ++i) words[i] &= 0xffffffu;
+        join_pixels(words, n, dst);
+    } else {
+        memcpy(dst, words, static_cast<size_t>(4 * n));
+    }
+}
+
+void rotate_linear_row(const PackedPicture& in, int64_t x, int64_t y, int64_t dx, int64_t dy, int64_t n, uint8_t* dst) {
+    const auto pixels = in.channels == 1   ? rotate_linear_pixels<1>
+                        : in.channels == 3 ? rotate_linear_pixels<3>
+                                           : rotate_linear_pixels<4>;
+    pixels(in, x, y, dx, dy, n, dst);
+}
+
 }  // namespace
 
 extern const PurifyKernels purify_kernels;
 const PurifyKernels purify_kernels = {
-    {median_row<3>, median_row<5>}, bit_depth_row, low_bits_row, blocks_row, subtract_row, rotate_row,
+    {median_row<3>, median_row<5>},
+    bit_depth_row,
+    low_bits_row,
+    blocks_row,
+    subtract_row,
+    rotate_row,
+    rotate_linear_row,
 };
 
 }  // namespace OG_ISA

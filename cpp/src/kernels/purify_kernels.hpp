@@ -41,6 +41,9 @@ struct PurifyKernels {
     /// further one (dx, dy) on.
     void (*rotate_row)(const PackedPicture& in, const CubicWeights& weights, int64_t x, int64_t y, int64_t dx,
                        int64_t dy, int64_t n, uint8_t* dst);
+    /// The same of 2 x 2 neighbours in place of 4 x 4.
+    void (*rotate_linear_row)(const PackedPicture& in, int64_t x, int64_t y, int64_t dx, int64_t dy, int64_t n,
+                              uint8_t* dst);
 };
 
 }  // namespace og
