@@ -122,7 +122,8 @@ class Policy:
         detectors: Which detectors run.
         background: RGB colour under transparent pixels.
         fill_method: How text regions are redacted: `inpaint`, `blur` or `box`.
-        purify: Preset applied when the `adversarial` finding counts; `strong` turns the picture by 5 degrees.
+        purify: Preset applied when the `adversarial` finding counts; `balanced` and `strong` turn the picture by
+            5 degrees.
         low_bits: Low bits overwritten in a picture whose low bits spell text, at least 1 (0-4); no other loses any.
         allow_hosts: Hosts that pictures in chat messages may be fetched from: `"example.org"`, `"*.example.org"`, each
             with `":port"` where it is not 80 or 443. Empty: nothing is ever fetched.

@@ -42,8 +42,9 @@
 //                   k(i_x - q_x) k(i_y - q_y) v(i), q = c + R (p - c), k: cubic convolution with a = -1/2 (Keys 1981); border
 //                   reflect-101. q in 1/64 pixel, weights in 1/256, sums exact. With 2 taps the 2 x 2 neighbours, k(t) =
 //                   1 - |t|, weights in 1/64, down first, rounded to quarters between. Alpha is turned with the colours.
-//   blocks          what the networks (models/purifier_v1, denoiser_v1) read: of each 2 x 2 block its four pixels (dy, dx), of each
-//                   pixel R, G, B and min(255, round(4 level)); sides continued by their mirror image to multiples of 16.
+//   blocks          what the networks (purifier_v1, purifier_small_v1 and denoiser_v1 of models/) read: of each 2 x 2 block its
+//                   four pixels (dy, dx), of each pixel R, G, B and min(255, round(4 level)); sides continued by their mirror
+//                   image to multiples of 16.
 //   subtract        its answer r, laid out alike, taken from the picture: clip(v - (r - 128)). Large pictures go through the
 //                   network in tiles that overlap by more than it can see.
 //   fill            inpaint: the discrete Laplace equation with the surroundings as boundary, by a pyramid of averages of known
