@@ -48,9 +48,9 @@ class Guard {
     /// Purifies by a preset's name (purification.py); `full`: no milder steps for a quiet picture. May run in
     /// place. Throws `Code::unsupported` for an unknown preset, and as `learned` where the preset needs it.
     void purify(const ImageView& in, const MutableImageView& out, const std::string& preset, bool full);
-    /// The networks `purifier`, `purifier_small` and `denoiser`, loaded when first asked; may run in place. Throw `Code::unsupported` before a
-    /// `load` with a runtime, for a gain outside [0.25, 4] and for a sigma outside [0, 55], `Code::model` where the network
-    /// cannot be used.
+    /// The networks `purifier`, `purifier_small` and `denoiser`, loaded when first asked; may run in place. Throw
+    /// `Code::unsupported` before a `load` with a runtime, for a gain outside [0.25, 4] and for a sigma outside [0, 55],
+    /// `Code::model` where the network cannot be used.
     void learned(const ImageView& in, const MutableImageView& out, bool small, double gain);
     void denoise(const ImageView& in, const MutableImageView& out, double sigma);
 

@@ -148,11 +148,11 @@ class Preset:
 
 
 # --- PRESETS: chosen on the `choose` part (108 photographs, victim Lite1, surrogate Lite2), where recovery is the mean over
-# PGD-8, PGD-16 and MI-16. `fast` is the best of the kernels for its time: quality 15 at four grid positions has .54, after a
-# bilateral filter .645, the most of 30 chains. A network and a turn have .72 (small) and .75. Behind a network before these
-# turning alone: .64 at 1 degree, .67 to .69 at 2 and 3, .67 to .71 at 4, .69 to .70 at 5 (either way), .67 at 7; .62 without
-# it; with filters between them .61 to .71, with .79 to .86 of clean ones in place of .92 to .94. Those that ship learned
-# behind a turn by 5. On the report part: docs/purification.md.
+# PGD-8, PGD-16 and MI-16. Quality 15 alone has .54; at four grid positions after a bilateral filter .645, the most of 30
+# chains of kernels. A network and a turn have .72 (small) and .75. Behind a network before these turning alone: .64 at 1
+# degree, .67 to .69 at 2 and 3, .67 to .71 at 4, .69 to .70 at 5 (either way), .67 at 7; .62 without it; with filters between
+# them .61 to .71, with .79 to .86 of clean ones in place of .92 to .94. Those that ship learned behind a turn by 5. On the
+# report part: docs/purification.md.
 _LEARNED: tuple[Step, ...] = (("learned", {}), ("rotate", {"degrees": 5.0}))
 _SMALL: tuple[Step, ...] = (("learned", {"small": True}), ("rotate", {"degrees": 5.0, "taps": 2}))
 PRESETS: Mapping[str, Preset] = MappingProxyType(

@@ -1,6 +1,7 @@
-"""Checkpoint → model directory, `purifier_v1` or `denoiser_v1`: an int8 graph, bytes in and bytes out, and its config.json.
+"""Checkpoint → model directory of models/: an int8 graph, bytes in and bytes out, and its config.json.
 
     python training/purifier/export.py --data DIR --cache DIR --checkpoint training/purifier/purifier.pt --out models/purifier_v1
+    python training/purifier/export.py --data DIR --cache DIR --checkpoint training/purifier/purifier_small.pt --out models/purifier_small_v1
     python training/purifier/export.py --data DIR --cache DIR --checkpoint training/purifier/denoiser.pt --out models/denoiser_v1
 
 The graph's input are the 2x2 blocks of a picture with its strength (`_core.purify.blocks`), so that the stem's 6x6
@@ -26,7 +27,7 @@ import onnxruntime as ort
 import torch
 import torch.nn.functional as F
 from attacks import load_rgb, photos, to_tensor
-from net import Counter, Purifier, Small, UNet, fold, load
+from net import Counter, Gated, Purifier, Small, UNet, fold, load
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from train import noisy_batch, random_crop, strength, with_map
@@ -227,7 +228,7 @@ def blocks(x: torch.Tensor) -> torch.Tensor:
     return x.view(n, 4, h // 2, 2, w // 2, 2).permute(0, 2, 4, 3, 5, 1).reshape(n, h // 2, w // 2, 16).to(torch.uint8)
 
 
-def on_blocks(net: UNet | Counter | Small) -> None:
+def on_blocks(net: UNet | Gated) -> None:
     """Rewrite the first and last convolutions for `blocks`: the function stays the same."""
     w = net.stem.weight.detach().clone()
     w[:, 3] /= STEPS_PER_LEVEL
@@ -255,7 +256,7 @@ def on_blocks(net: UNet | Counter | Small) -> None:
 
 
 @torch.no_grad()
-def equalise(net: UNet | Counter | Small, x: torch.Tensor) -> None:
+def equalise(net: UNet | Gated, x: torch.Tensor) -> None:
     """Scale the stem's bands to one range, and what reads and what is added to them accordingly: the function stays the same.
 
     Without it white noise of 15 on a band filled a dozen of 256 levels.
@@ -296,7 +297,7 @@ def unet(g: Graph, net: UNet, x: Coded, code: tuple[float, int]) -> Coded:
     return g.pair("Add", "residual", g.conv("out", kept, net.out), g.conv("more", d0, net.more), code=code)
 
 
-def gated(g: Graph, prefix: str, net: Counter | Small, x: Coded, code: tuple[float, int] | None) -> Coded:
+def gated(g: Graph, prefix: str, net: Gated, x: Coded, code: tuple[float, int] | None) -> Coded:
     """Write bands with gates (see `on_blocks`)."""
     equalise(net, x.value)
     bands = g.conv(f"{prefix}stem", x, net.stem)

@@ -84,17 +84,18 @@ class UNet(nn.Module):
         return x[:, :3] - F.pixel_shuffle(r, 2)
 
 
-class Counter(nn.Module):
-    """Adds a counter-pattern to what an estimate left: input (N, 7, H, W), the picture with its strength and the estimated clean
-    picture; output (N, 3, H, W), to be taken off."""
+class Gated(nn.Module):
+    """One level: linear bands, of squares that reach 2 pixels further than the stride, times the gates that a 3x3 convolution of
+    their rectified selves makes, and what it adds. Input (N, C, H, W), output (N, 3, H, W), to be taken off."""
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, channels: int, stride: int, bands: int, inner: int) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(7, width, 6, stride=2, padding=2)
-        self.dec0 = nn.Conv2d(width, width, 3, padding=1)
-        self.gate = nn.Conv2d(width, width, 1)
-        self.out = nn.Conv2d(width, 12, 1)
-        self.more = nn.Conv2d(width, 12, 1)
+        self.stride, pixels = stride, 3 * stride**2
+        self.stem = nn.Conv2d(channels, bands, stride + 4, stride, padding=2)
+        self.dec0 = nn.Conv2d(bands, inner, 3, padding=1)
+        self.gate = nn.Conv2d(inner, bands, 1)
+        self.out = nn.Conv2d(bands, pixels, 1)
+        self.more = nn.Conv2d(inner, pixels, 1)
         for layer in (self.out, self.more):
             nn.init.normal_(layer.weight, 0, 1e-2)
             nn.init.zeros_(layer.bias)
@@ -102,11 +103,18 @@ class Counter(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bands = self.stem(x)
         d0 = F.relu(self.dec0(F.relu(bands)))
-        return F.pixel_shuffle(self.out(bands * torch.sigmoid(self.gate(d0))) + self.more(d0), 2)
+        return F.pixel_shuffle(self.out(bands * torch.sigmoid(self.gate(d0))) + self.more(d0), self.stride)
+
+
+class Counter(Gated):
+    """Adds a counter-pattern to what an estimate left: reads the picture with its strength and the estimated clean picture."""
+
+    def __init__(self) -> None:
+        super().__init__(7, stride=2, bands=32, inner=32)
 
 
 class Purifier(nn.Module):
-    """A U-Net that estimates the perturbation and a counter-pattern for what it leaves (217,034 parameters).
+    """A U-Net that estimates the perturbation and a counter-pattern for what it leaves (217,792 parameters).
 
     The two learn from different teachers. Guidance by classifiers (train.py) has a gradient as restless as an attack's: a U-Net
     under it learned little that the 15,736 parameters of its first level did not do alone. The pixels' squared error teaches a
@@ -128,31 +136,20 @@ class Purifier(nn.Module):
         return y - self.counter(torch.cat([x, y.float().clamp(0, 1)], 1))
 
 
-class Small(nn.Module):
+class Small(Gated):
     """The counter's form at stride 4, for `balanced`: input (N, 4, H, W), H and W multiples of 4; output (N, 3, H, W).
 
-    64 bands of 8x8 pixels, as many as pixels, and the gates of a single 3x3 convolution: 52,752 parameters.
+    64 bands of 8x8 pixels and the gates of a single 3x3 convolution: 52,752 parameters.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(4, 64, 8, stride=4, padding=2)
-        self.dec0 = nn.Conv2d(64, 48, 3, padding=1)
-        self.gate = nn.Conv2d(48, 64, 1)
-        self.out = nn.Conv2d(64, 48, 1)
-        self.more = nn.Conv2d(48, 48, 1)
-        for layer in (self.out, self.more):
-            nn.init.normal_(layer.weight, 0, 1e-2)
-            nn.init.zeros_(layer.bias)
+        super().__init__(4, stride=4, bands=64, inner=48)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        bands = self.stem(x)
-        d0 = F.relu(self.dec0(F.relu(bands)))
-        r = self.out(bands * torch.sigmoid(self.gate(d0))) + self.more(d0)
-        return x[:, :3] - F.pixel_shuffle(r, 4)
+        return x[:, :3] - super().forward(x)
 
 
-def amplify(net: Counter | Small, gain: float) -> None:
+def amplify(net: Gated, gain: float) -> None:
     """Multiply what a network takes off."""
     with torch.no_grad():
         for layer in (net.out, net.more):
@@ -169,7 +166,7 @@ def load(checkpoint: Path) -> UNet | Purifier | Small:
     return net
 
 
-def fold(net: UNet | Purifier) -> UNet | Purifier:
+def fold(net: UNet | Purifier | Small) -> UNet | Purifier | Small:
     """Make every convolution and its batch norm one convolution, for inference; returns the network itself."""
     for module in list(net.modules()):
         for name, child in list(module.named_children()):

@@ -224,9 +224,9 @@ typedef struct og_parameter {
 /* One filter by name with the parameters of `ondevice_guard.purify`; what is not named has its default. Names: "median" (size),
  * "bit_depth" (bits), "low_bits" (bits), "dct" (quality, subsample, shifts), "dct_shrink" (threshold, shifts), "bilateral"
  * (sigma_color, sigma_space, radius), "guided" (radius, eps), "nlm" (h, search), "total_variation" (weight, iterations),
- * "wavelet" (sigma, shifts), "resize_pad" (smallest, seed below 2^53), "rotate" (degrees, taps), "local_contrast", "luma"; and two that
- * run networks, after an og_load with a runtime: "learned" (small, gain), "denoise" (sigma). `out` has the picture's height and width, and
- * its channels but for local_contrast (3) and luma (1). */
+ * "wavelet" (sigma, shifts), "resize_pad" (smallest, seed below 2^53), "rotate" (degrees, taps), "local_contrast", "luma"; and
+ * two that run networks, after an og_load with a runtime: "learned" (small, gain), "denoise" (sigma). `out` has the picture's
+ * height and width, and its channels but for local_contrast (3) and luma (1). */
 OG_API og_status og_filter(og_context* context, const og_image* image, const char* name, const og_parameter* parameters,
                            size_t count, uint8_t* out, int64_t row_stride);
 
