@@ -1,8 +1,8 @@
 """Checkpoint → model directory of models/: an int8 graph, bytes in and bytes out, and its config.json.
 
     python training/purifier/export.py --data DIR --cache DIR --checkpoint training/purifier/purifier.pt --out models/purifier_v1
-    python training/purifier/export.py --data DIR --cache DIR --checkpoint training/purifier/purifier_small.pt --out models/purifier_small_v1
-    python training/purifier/export.py --data DIR --cache DIR --checkpoint training/purifier/denoiser.pt --out models/denoiser_v1
+
+`purifier_small.pt` makes models/purifier_small_v1, `denoiser.pt` models/denoiser_v1.
 
 The graph's input are the 2x2 blocks of a picture with its strength (`_core.purify.blocks`), so that the stem's 6x6
 convolution of stride 2 is a 3x3 one of 16 channels; its output is the residual in whole levels
