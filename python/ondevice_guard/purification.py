@@ -219,10 +219,10 @@ def purify(
             raise UnsupportedInput(f"out: must be uint8 {done[0].shape}, got {out.dtype} {out.shape}")
         out[...] = done[0]
         return out
-    current = image
+    current, last = image, len(chain) - 1
     for position, (name, parameters) in enumerate(chain):
-        # Filters may run in place, so every step after the first writes where the first one did.
-        target = out if position == 0 else current
+        # Filters may run in place, but some have to copy the picture first: the last one never does.
+        target = out if position == last else current if position else None
         where = {"models": models} if name in _NETWORKS else {}
         try:
             current = _STEPS[name][0](current, out=target, threads=threads, **where, **parameters)

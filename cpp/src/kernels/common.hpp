@@ -31,6 +31,17 @@
 // GCC gives up on alias checks when a loop has many row pointers; the pragma says that rows do not overlap.
 #define OG_IVDEP _Pragma("GCC ivdep")
 #endif
+// Inside a loop: keep it scalar, where GCC's vectoriser is sure to make it worse.
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+#define OG_NOT_VECTORISED __asm__ volatile("")
+#else
+#define OG_NOT_VECTORISED static_cast<void>(0)
+#endif
+#if defined(__GNUC__)
+#define OG_PREFETCH(address) __builtin_prefetch(address)
+#else
+#define OG_PREFETCH(address) static_cast<void>(address)
+#endif
 
 namespace og {
 namespace {
@@ -76,9 +87,11 @@ OG_FN double square_root(double v) {
 }
 /// Mirrors an index into [0, n) without repeating the edge (reflect-101).
 OG_FN int64_t mirror_index(int64_t i, int64_t n) {
+    if (i < 0) i = -i;
+    if (i < n) return i;
     if (n == 1) return 0;
     const int64_t period = 2 * n - 2;
-    i = ((i % period) + period) % period;
+    if (i >= period) i %= period;  // seldom: a division takes as long as all the rest
     return i < n ? i : period - i;
 }
 /// v within 0..255, its fraction dropped.

@@ -249,40 +249,68 @@ void rotate_row(const PackedPicture& in, const CubicWeights& weights, int64_t x,
     pixels(in, weights, x, y, dx, dy, n, dst);
 }
 
-/// A pixel in the lower bytes; of three channels the fourth byte is its neighbour's.
-template <int C>
-OG_FN uint32_t load_pixel(const uint8_t* src) {
-    return C == 1 ? *src : load_word(src);
-}
-
 template <int C>
 void rotate_linear_pixels(const PackedPicture& in, int64_t x, int64_t y, int64_t dx, int64_t dy, int64_t n,
                           uint8_t* OG_RESTRICT dst) {
-    // Four neighbours of each pixel and how far it is from the first, once for each byte.
-    uint32_t near[4][kTurned];
-    uint16_t across[4 * kTurned], down[4 * kTurned];
-    for (int64_t i = 0; i < n; ++i, x += dx, y += dy) {
-        const int64_t at_x = (x + (int64_t{1} << 18)) >> 19, at_y = (y + (int64_t{1} << 18)) >> 19;  // 1/64 pixel
-        const int64_t left = at_x >> 6, top = at_y >> 6;
-        for (int j = 0; j < 4; ++j) across[4 * i + j] = static_cast<uint16_t>(at_x & 63);
-        for (int j = 0; j < 4; ++j) down[4 * i + j] = static_cast<uint16_t>(at_y & 63);
-        if (left >= 0 && top >= 0 && (left + 2) * C + (C == 3) <= in.width * C && top + 2 <= in.height) {
-            const uint8_t* row = in.data + top * in.stride + left * C;
-            near[0][i] = load_pixel<C>(row);
-            near[1][i] = load_pixel<C>(row + C);
-            near[2][i] = load_pixel<C>(row + in.stride);
-            near[3][i] = load_pixel<C>(row + in.stride + C);
-        } else {
-            for (int k = 0; k < 4; ++k) {
-                const uint8_t* row = in.data + mirror_index(top + k / 2, in.height) * in.stride;
-                near[k][i] = 0;
-                memcpy(&near[k][i], row + mirror_index(left + k % 2, in.width) * C, C);
-            }
+    // Two rows of neighbours of each pixel, and how far it is from the first in 1/64 pixels, once for each byte.
+    uint64_t upper[kTurned], lower[kTurned];
+    uint32_t near[4][kTurned], across_words[kTurned], down_words[kTurned];
+    // Places from the pixel that the first falls on: 64 steps of at most 2^25 stay within 32 bits.
+    int32_t left[kTurned], top[kTurned];
+    x += int64_t{1} << 18, y += int64_t{1} << 18;
+    const int64_t first_x = x >> 25, first_y = y >> 25;
+    const int32_t rest_x = static_cast<int32_t>(x & ((1 << 25) - 1)),
+                  rest_y = static_cast<int32_t>(y & ((1 << 25) - 1));
+    const int32_t step_x = static_cast<int32_t>(dx), step_y = static_cast<int32_t>(dy), count = static_cast<int32_t>(n);
+    OG_IVDEP
+    for (int32_t i = 0; i < count; ++i) {
+        const int32_t at_x = (rest_x + i * step_x) >> 19, at_y = (rest_y + i * step_y) >> 19;
+        across_words[i] = static_cast<uint32_t>(at_x & 63) * 0x01010101u;
+        down_words[i] = static_cast<uint32_t>(at_y & 63) * 0x01010101u;
+        left[i] = at_x >> 6;
+        top[i] = at_y >> 6;
+    }
+    const auto inside = [&](int64_t i) {  // with the eight bytes from there
+        const int64_t at_x = first_x + left[i], at_y = first_y + top[i];
+        return at_x >= 0 && at_y >= 0 && at_x * C + 8 <= in.width * C && at_y + 2 <= in.height;
+    };
+    if (inside(0) && inside(n - 1)) {  // and so are those on the line between them
+        const uint8_t* from = in.data + first_y * in.stride + first_x * C;
+        // The rows to come lie pages apart, where no CPU looks ahead by itself.
+        for (int64_t i = 0; i < n; i += 16)
+            if (first_y + top[i] + 8 < in.height) OG_PREFETCH(from + (top[i] + 8) * in.stride + left[i] * C);
+        for (int64_t i = 0; i < n; ++i) {
+            OG_NOT_VECTORISED;  // a vector of addresses is taken apart again at once
+            const uint8_t* place = from + top[i] * in.stride + left[i] * C;
+            memcpy(&upper[i], place, 8);
+            memcpy(&lower[i], place + in.stride, 8);
+        }
+    } else {
+        for (int64_t i = 0; i < n; ++i) {
+            const int64_t at_x = first_x + left[i], at_y = first_y + top[i];
+            const int64_t a = mirror_index(at_x, in.width) * C, b = mirror_index(at_x + 1, in.width) * C;
+            const uint8_t* row = in.data + mirror_index(at_y, in.height) * in.stride;
+            upper[i] = lower[i] = 0;
+            memcpy(&upper[i], row + a, C);
+            memcpy(reinterpret_cast<uint8_t*>(&upper[i]) + C, row + b, C);
+            row = in.data + mirror_index(at_y + 1, in.height) * in.stride;
+            memcpy(&lower[i], row + a, C);
+            memcpy(reinterpret_cast<uint8_t*>(&lower[i]) + C, row + b, C);
         }
     }
-    uint8_t bytes[4 * kTurned];
+    OG_IVDEP
+    for (int64_t i = 0; i < n; ++i) {
+        near[0][i] = static_cast<uint32_t>(upper[i]);
+        near[1][i] = static_cast<uint32_t>(upper[i] >> (8 * C));
+        near[2][i] = static_cast<uint32_t>(lower[i]);
+        near[3][i] = static_cast<uint32_t>(lower[i] >> (8 * C));
+    }
+    uint32_t words[kTurned];
+    uint8_t* OG_RESTRICT bytes = C == 4 ? dst : reinterpret_cast<uint8_t*>(words);
     const uint8_t *a = reinterpret_cast<const uint8_t*>(near[0]), *b = reinterpret_cast<const uint8_t*>(near[1]),
-                  *c = reinterpret_cast<const uint8_t*>(near[2]), *d = reinterpret_cast<const uint8_t*>(near[3]);
+                  *c = reinterpret_cast<const uint8_t*>(near[2]), *d = reinterpret_cast<const uint8_t*>(near[3]),
+                  *across = reinterpret_cast<const uint8_t*>(across_words),
+                  *down = reinterpret_cast<const uint8_t*>(down_words);
     OG_IVDEP
     for (int64_t j = 0; j < 4 * n; ++j) {
         const uint16_t first =
@@ -292,15 +320,11 @@ void rotate_linear_pixels(const PackedPicture& in, int64_t x, int64_t y, int64_t
         bytes[j] =
             static_cast<uint8_t>(static_cast<uint16_t>(first * (64 - across[j]) + second * across[j] + 128) >> 8);
     }
-    uint32_t words[kTurned];
-    memcpy(words, bytes, static_cast<size_t>(4 * n));
     if (C == 1) {
         for (int64_t i = 0; i < n; ++i) dst[i] = static_cast<uint8_t>(words[i]);
     } else if (C == 3) {
         for (int64_t i = 0; i < n; ++i) words[i] &= 0xffffffu;
         join_pixels(words, n, dst);
-    } else {
-        memcpy(dst, words, static_cast<size_t>(4 * n));
     }
 }
 
