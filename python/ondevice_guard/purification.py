@@ -316,7 +316,7 @@ def network_of(preset: str, models: str | Path | None = None, threads: int = 1) 
     """
     steps = (*PRESETS[preset].quiet, *PRESETS[preset].noisy) if preset in PRESETS else ()
     for step in steps:
-        if step[0] == "learned":
+        if not isinstance(step, str) and step[0] == "learned":
             return runtime.load(_purifier(**step[1]), models, threads)
     return None
 

@@ -30,7 +30,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -47,6 +47,7 @@ _NAME = re.compile(r"([a-z][a-z0-9_]*?)_v([1-9][0-9]*)\Z")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 _CONFIG_LIMIT = 4 << 20  # bytes; the largest config of ours, with its calibration tables, is under 100 kB
 _FILE_LIMIT = 1 << 31  # bytes; protobuf cannot hold a larger graph
+_PACKAGE = Path(__file__).resolve().parent
 
 # Where tensors live in an ONNX protobuf: message → field number → message. Only these paths are walked.
 _ONNX: Mapping[str, Mapping[int, str]] = {
@@ -105,10 +106,9 @@ def _directories(directory: str | os.PathLike[str] | None) -> Iterator[Path]:
         yield Path(directory)
     if os.environ.get(ENVIRONMENT):
         yield Path(os.environ[ENVIRONMENT])
-    package = Path(__file__).resolve().parent
-    yield package / "models"
-    if (package.parents[1] / "CMakeLists.txt").is_file():  # a source checkout keeps them beside python/
-        yield package.parents[1] / "models"
+    yield _PACKAGE / "models"
+    if (_PACKAGE.parents[1] / "CMakeLists.txt").is_file():  # a source checkout keeps them beside python/
+        yield _PACKAGE.parents[1] / "models"
 
 
 def find(name: str, directory: str | os.PathLike[str] | None = None) -> Path:
@@ -330,6 +330,19 @@ class ModelInfo:
 
 _cache: dict[tuple[int, Path, int], Model] = {}
 _cache_lock = threading.Lock()
+#: What was asked for → the model, and when the folders that decided on it were last changed.
+_answers: dict[tuple[int, str, str | None, str | None, int], tuple[Model, dict[str, int | None]]] = {}
+
+
+def _changed(folders: Iterable[str]) -> dict[str, int | None]:
+    """Return when something was last added to or taken from each folder; None where there is none."""
+    times: dict[str, int | None] = {}
+    for folder in folders:
+        try:
+            times[folder] = os.stat(folder).st_mtime_ns
+        except OSError:
+            times[folder] = None
+    return times
 
 
 def load(name: str, directory: str | os.PathLike[str] | None = None, threads: int = 1) -> Model:
@@ -346,13 +359,23 @@ def load(name: str, directory: str | os.PathLike[str] | None = None, threads: in
     """
     if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
+    process = os.getpid()  # a session must not be used on both sides of a fork
+    first = None if directory is None else os.path.abspath(directory)
+    question = (process, name, first, os.environ.get(ENVIRONMENT), threads)
+    if question in _answers:  # searching takes a tenth of the time of a small network
+        model, times = _answers[question]
+        if _changed(times) == times:
+            return model
+    times = _changed(str(place) for place in _directories(directory))
     path = find(name, directory).resolve()
-    key = (os.getpid(), path, threads)  # a session must not be used on both sides of a fork
+    times |= _changed([str(path)])
     with _cache_lock:
+        key = (process, path, threads)
         model = _cache.get(key)
         if model is None:
             model = _cache[key] = Model(path, threads)
-        return model
+    _answers[question] = model, times
+    return model
 
 
 def models(directory: str | os.PathLike[str] | None = None, *, check: bool = False) -> list[ModelInfo]:
