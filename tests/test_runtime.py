@@ -57,11 +57,13 @@ class TestSearch:
     def test_load_sees_models_come_and_go(self, tmp_path: Path) -> None:
         first = write(tmp_path / "a")
         assert runtime.load("toy", tmp_path / "a") is runtime.load("toy", tmp_path / "a")
-        write(tmp_path / "a", "toy_v2")
+        second = write(tmp_path / "a", "toy_v2")
         assert runtime.load("toy", tmp_path / "a").name == "toy_v2"
+        (second / "config.json").unlink()
+        assert runtime.load("toy", tmp_path / "a").name == "toy_v1"
         (first / "config.json").unlink()
         with pytest.raises(ModelError, match="looked in"):
-            runtime.load("toy_v1", tmp_path / "a")
+            runtime.load("toy", tmp_path / "a")
 
     def test_missing_model_names_the_places(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="looked in"):
