@@ -596,9 +596,9 @@ def test_residuals_are_subtracted(backend: str, shape: tuple[int, int], channels
             P.subtract(picture(16 * shape[0], 16 * shape[1]), wrong)
 
 
-@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 300_000))
-def test_tiles_cover_a_picture_once_and_stay_small(height: int, width: int, most: int) -> None:
-    tiles = P.tiles(height, width, most)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 300_000), st.sampled_from([0, 16, 48]))
+def test_tiles_cover_a_picture_once_and_stay_small(height: int, width: int, most: int, reach: int) -> None:
+    tiles = P.tiles(height, width, most, reach)
     rows = sorted({(t, b) for (t, b, _, _), _ in tiles})
     columns = sorted({(le, r) for (_, _, le, r), _ in tiles})
     assert len(tiles) == len(rows) * len(columns)
@@ -608,7 +608,8 @@ def test_tiles_cover_a_picture_once_and_stay_small(height: int, width: int, most
         assert all(a % 16 == 0 for a, _ in parts)
     for (top, bottom, left, right), halo in tiles:
         assert (bottom - top) * (right - left) <= max(most, 256) * 1.5 + 16 * (bottom - top + right - left)
-        assert halo == (max(0, top - 64), min(height, bottom + 64), max(0, left - 64), min(width, right + 64))
+        inside = (max(0, top - reach), min(height, bottom + reach), max(0, left - reach), min(width, right + reach))
+        assert halo == inside
 
 
 def noisy_picture(height: int, width: int) -> np.ndarray:
@@ -673,6 +674,10 @@ def test_tiles_have_no_seams(monkeypatch: pytest.MonkeyPatch, step: purification
         again = image.copy()
         assert purify(again, steps=[step], out=again) is again
         np.testing.assert_array_equal(again, whole)
+    monkeypatch.undo()
+    monkeypatch.setattr(purification, "_SHARE", 30_000)
+    for threads in (2, 3, 8):
+        np.testing.assert_array_equal(purify(image, steps=[step], threads=threads), whole)
 
 
 def test_learned_gain_and_out_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:

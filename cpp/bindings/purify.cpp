@@ -144,17 +144,19 @@ void register_purify(py::module_& m) {
 
     sub.def(
         "tiles",
-        [](int64_t height, int64_t width, int64_t most) {
+        [](int64_t height, int64_t width, int64_t most, int64_t halo) {
             if (height < 1 || width < 1 || most < 1)
                 throw Error(Code::unsupported, "tiles: height, width and most must be positive");
+            if (halo < 0 || halo % kBlockGrid != 0)
+                throw Error(Code::unsupported, "tiles: halo must be a multiple of 16, got " + std::to_string(halo));
             py::list out;
-            for (const Tile& t : tiles(height, width, most)) {
+            for (const Tile& t : tiles(height, width, most, halo)) {
                 out.append(py::make_tuple(py::make_tuple(t.top, t.bottom, t.left, t.right),
                                           py::make_tuple(t.halo_top, t.halo_bottom, t.halo_left, t.halo_right)));
             }
             return out;
         },
-        py::arg("height"), py::arg("width"), py::arg("most") = int64_t{1} << 21,
+        py::arg("height"), py::arg("width"), py::arg("most") = int64_t{1} << 21, py::arg("halo") = kBlockHalo,
         "Tiles of a picture for the learned purifier: ((top, bottom, left, right), the same with its halo) each.");
 
     sub.def(

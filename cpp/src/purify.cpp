@@ -61,7 +61,7 @@ void reset_low_bits(const ImageView& in, const MutableImageView& out, int bits, 
               [&](const uint8_t* src, uint8_t* dst, int64_t n) { k.low_bits_row(src, dst, n, bits); });
 }
 
-std::vector<Tile> tiles(int64_t height, int64_t width, int64_t most) {
+std::vector<Tile> tiles(int64_t height, int64_t width, int64_t most, int64_t halo) {
     const auto up = [](int64_t n) { return (n + kBlockGrid - 1) / kBlockGrid * kBlockGrid; };
     const auto parts = [&](int64_t n, int64_t side) {  // of about equal length, whole grid cells but for the last
         const int64_t count = std::max<int64_t>(1, (n + side - 1) / side);
@@ -74,8 +74,8 @@ std::vector<Tile> tiles(int64_t height, int64_t width, int64_t most) {
         for (int64_t x = 0; x < width; x += across) {
             Tile t{};
             t.top = y, t.bottom = std::min(height, y + down), t.left = x, t.right = std::min(width, x + across);
-            t.halo_top = std::max<int64_t>(0, y - kBlockHalo), t.halo_bottom = std::min(height, t.bottom + kBlockHalo);
-            t.halo_left = std::max<int64_t>(0, x - kBlockHalo), t.halo_right = std::min(width, t.right + kBlockHalo);
+            t.halo_top = std::max<int64_t>(0, y - halo), t.halo_bottom = std::min(height, t.bottom + halo);
+            t.halo_left = std::max<int64_t>(0, x - halo), t.halo_right = std::min(width, t.right + halo);
             out.push_back(t);
         }
     }

@@ -105,7 +105,7 @@ void resize_pad(const ImageView& in, const MutableImageView& out, double smalles
 void rotate(const ImageView& in, const MutableImageView& out, double degrees, int taps, const Context& context = {});
 
 constexpr int64_t kBlockGrid = 16;  // pixels: a multiple of the coarsest grid of the networks
-constexpr int64_t kBlockHalo = 64;  // pixels, a multiple of the grid: nothing further away has a part in its answer
+constexpr int64_t kBlockHalo = 48;  // pixels, a multiple of the grid: nothing further away has a part in any answer
 constexpr double kStepsPerLevel = 4;
 
 /// Blocks along a side of `n` pixels.
@@ -120,7 +120,8 @@ struct Tile {
 };
 
 /// Cuts a picture into tiles of `most` pixels or less (before their halo; at least one grid cell); all begin on the grid.
-std::vector<Tile> tiles(int64_t height, int64_t width, int64_t most = int64_t{1} << 21);
+/// `halo`: pixels, a multiple of the grid.
+std::vector<Tile> tiles(int64_t height, int64_t width, int64_t most = int64_t{1} << 21, int64_t halo = kBlockHalo);
 
 /// Fills `out` (blocks_along(height) x blocks_along(width) x 16) for a picture of this noise level (sample values, >= 0).
 /// Grey counts as three equal colours, alpha is left out.
