@@ -573,12 +573,13 @@ def test_blocks_hold_the_mirrored_picture_and_its_level(backend: str, shape: tup
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("side", [2, 4])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (7, 3), (16, 16), (33, 47), (96, 301)])
-def test_residuals_are_subtracted(backend: str, shape: tuple[int, int], channels: int) -> None:
+def test_residuals_are_subtracted(backend: str, shape: tuple[int, int], side: int, channels: int) -> None:
     image = picture(*shape, channels)
-    h, w = ((n + 15) // 16 * 8 for n in shape)
-    residual = np.random.default_rng(1).integers(0, 256, (h, w, 16), np.uint8)
-    wide = residual.reshape(h, w, 2, 2, 4).transpose(0, 2, 1, 3, 4).reshape(2 * h, 2 * w, 4)
+    h, w = ((n + 15) // 16 * 16 // side for n in shape)
+    residual = np.random.default_rng(1).integers(0, 256, (h, w, 4 * side**2), np.uint8)
+    wide = residual.reshape(h, w, side, side, 4).transpose(0, 2, 1, 3, 4).reshape(side * h, side * w, 4)
     less = wide[: shape[0], : shape[1], :3].astype(int) - 128
     colours = np.repeat(image[..., None], 3, 2) if channels == 1 else image[..., :3]
     expected = np.clip(colours - less, 0, 255)
@@ -587,7 +588,7 @@ def test_residuals_are_subtracted(backend: str, shape: tuple[int, int], channels
     elif channels == 4:
         expected = np.concatenate([expected, image[..., 3:]], 2)
     np.testing.assert_array_equal(P.subtract(image, residual), expected)
-    big = np.zeros((h, w + 5, 16), np.uint8)
+    big = np.zeros((h, w + 5, 4 * side**2), np.uint8)
     big[:, 5:] = residual
     assert P.subtract(image, big[:, 5:], out=image, threads=2) is image
     np.testing.assert_array_equal(image, expected)

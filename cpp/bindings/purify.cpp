@@ -176,13 +176,15 @@ void register_purify(py::module_& m) {
         "subtract",
         [](const py::object& image, const py::array_t<uint8_t>& residual, const py::object& out, int threads) {
             const ImageView v = image_of(image, "image");
-            if (residual.ndim() != 3 || residual.shape(0) < (v.height + 1) / 2 ||
-                residual.shape(1) < (v.width + 1) / 2 || residual.shape(2) != 16 || residual.strides(1) != 16 ||
-                residual.strides(2) != 1) {
-                throw Error(Code::unsupported, "residual: expected uint8 H/2 x W/2 x 16 with packed rows");
+            const int side = residual.ndim() == 3 && residual.shape(2) == 64 ? 4 : 2;
+            if (residual.ndim() != 3 || residual.shape(0) < (v.height + side - 1) / side ||
+                residual.shape(1) < (v.width + side - 1) / side || residual.shape(2) != 4 * side * side ||
+                residual.strides(1) != 4 * side * side || residual.strides(2) != 1) {
+                throw Error(Code::unsupported,
+                            "residual: expected uint8 H/2 x W/2 x 16 or H/4 x W/4 x 64 with packed rows");
             }
             return filter(image, out, threads, [&](In in, Out to, Ctx context) {
-                subtract(in, residual.data(), residual.strides(0), to, context);
+                subtract(in, residual.data(), residual.strides(0), side, to, context);
             });
         },
         py::arg("image"), py::arg("residual"), kw, py::arg("out") = none, py::arg("threads") = 0,

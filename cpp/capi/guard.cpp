@@ -43,13 +43,14 @@ void Purifier::run(const ImageView& in, const MutableImageView& out, double leve
         x.resize(static_cast<size_t>(shape[1] * shape[2] * 16));
         blocks(seen, level, x.data(), run);
         const Model::Answer answer = network_.run(OG_UINT8, shape, x.data(), x.size());
-        if (answer.type != OG_UINT8 || answer.shape != shape)
+        const int side = !answer.shape.empty() && answer.shape.back() == 64 ? 4 : 2;
+        const int64_t across = shape[2] * 2 / side, block = int64_t{4} * side * side;
+        if (answer.type != OG_UINT8 || answer.shape != std::vector<int64_t>{1, shape[1] * 2 / side, across, block})
             throw Error(Code::model, folder_.name() + ": the network's answer does not fit its input");
-        const int64_t row = shape[2] * 16;
         const uint8_t* first =
-            answer.bytes.data() + (t.top - t.halo_top) / 2 * row + (t.left - t.halo_left) / 2 * int64_t{16};
-        subtract(part(in, t.top, t.bottom, t.left, t.right), first, row, part(target, t.top, t.bottom, t.left, t.right),
-                 run);
+            answer.bytes.data() + ((t.top - t.halo_top) / side * across + (t.left - t.halo_left) / side) * block;
+        subtract(part(in, t.top, t.bottom, t.left, t.right), first, across * block, side,
+                 part(target, t.top, t.bottom, t.left, t.right), run);
     }
     if (several) copy(target, out);
 }

@@ -102,17 +102,18 @@ void blocks(const ImageView& in, double level, uint8_t* out, const Context& cont
     });
 }
 
-void subtract(const ImageView& in, const uint8_t* residual, int64_t row_stride, const MutableImageView& out,
+void subtract(const ImageView& in, const uint8_t* residual, int64_t row_stride, int side, const MutableImageView& out,
               const Context& context) {
     require_image(in, "image");
     require_out(out, in.height, in.width, in.channels);
+    if (side != 2 && side != 4) throw Error(Code::unsupported, "side: must be 2 or 4, got " + std::to_string(side));
     const PurifyKernels& k = *kernels().purify;
     const Packed packed(in, &out);
     const ImageView& v = packed.view();
     parallel_for(context, v.height, fine_rows(v), [&](int64_t begin, int64_t end) {
-        const Scratch scratch(static_cast<size_t>(2 * (v.width + 1)) * sizeof(uint32_t));
+        const Scratch scratch(static_cast<size_t>(2 * (v.width + 3)) * sizeof(uint32_t));
         for (int64_t y = begin; y < end; ++y)
-            k.subtract_row(v.row(y), residual + y / 2 * row_stride + (y & 1) * 8, v.channels, v.width,
+            k.subtract_row(v.row(y), residual + y / side * row_stride + y % side * 4 * side, side, v.channels, v.width,
                            scratch.as<uint32_t>(), out.row(y));
     });
 }

@@ -60,12 +60,13 @@ def _through(
         (top, bottom, left, right), (above, below, before, after) = tile
         x = _core.purify.blocks(image[above:below, before:after], level, threads=each)
         (r,) = model.run({"x": x})
-        if r.shape != x.shape or r.dtype != np.uint8:
+        side = 4 if r.shape[-1] == 64 else 2
+        if r.shape != (1, x.shape[1] * 2 // side, x.shape[2] * 2 // side, 4 * side**2) or r.dtype != np.uint8:
             raise ModelError(f"{model.name}: the network's answer does not fit its input")
         rows, columns = slice(top, bottom), slice(left, right)
         _core.purify.subtract(
             image[rows, columns],
-            r[0, (top - above) // 2 :, (left - before) // 2 :],
+            r[0, (top - above) // side :, (left - before) // side :],
             out=target[rows, columns],
             threads=each,
         )

@@ -45,8 +45,8 @@
 //   blocks          what the networks (purifier_v1, purifier_small_v1 and denoiser_v1 of models/) read: of each 2 x 2 block its
 //                   four pixels (dy, dx), of each pixel R, G, B and min(255, round(4 level)); sides continued by their mirror
 //                   image to multiples of 16.
-//   subtract        its answer r, laid out alike, taken from the picture: clip(v - (r - 128)). Large pictures go through the
-//                   network in tiles that overlap by more than it can see.
+//   subtract        its answer r, laid out alike or in blocks of 4 x 4, taken from the picture: clip(v - (r - 128)). Large
+//                   pictures go through the network in tiles that overlap by what it can see.
 //   fill            inpaint: the discrete Laplace equation with the surroundings as boundary, by a pyramid of averages of known
 //                   pixels and 8 red-black sweeps a level; blur: means over cells as wide as the region is narrow; box: black.
 //                   A pixel is replaced when its centre lies in a quadrilateral (even-odd rule; of two that share an edge,
@@ -128,8 +128,8 @@ std::vector<Tile> tiles(int64_t height, int64_t width, int64_t most = int64_t{1}
 void blocks(const ImageView& in, double level, uint8_t* out, const Context& context = {});
 
 /// Takes residuals from a picture whose top left pixel belongs to the block at `residual`; `row_stride`: bytes from one row of
-/// blocks to the next. Grey loses the mean of three (each clipped first); alpha is copied.
-void subtract(const ImageView& in, const uint8_t* residual, int64_t row_stride, const MutableImageView& out,
+/// blocks to the next; `side`: pixels along a block, 2 or 4. Grey loses the mean of three (each clipped first); alpha is copied.
+void subtract(const ImageView& in, const uint8_t* residual, int64_t row_stride, int side, const MutableImageView& out,
               const Context& context = {});
 
 /// x0, y0 … x3, y3: corners in pixels, (0, 0) at the top-left corner of the picture; may reach outside it.

@@ -180,14 +180,14 @@ void blocks_row(const uint8_t* top, const uint8_t* bottom, int channels, int64_t
     }
 }
 
-void subtract_row(const uint8_t* src, const uint8_t* residual, int channels, int64_t n, uint32_t* OG_RESTRICT scratch,
-                  uint8_t* OG_RESTRICT dst) {
-    uint32_t *OG_RESTRICT pixels = scratch, *OG_RESTRICT less = scratch + n + 1;
+void subtract_row(const uint8_t* src, const uint8_t* residual, int side, int channels, int64_t n,
+                  uint32_t* OG_RESTRICT scratch, uint8_t* OG_RESTRICT dst) {
+    uint32_t *OG_RESTRICT pixels = scratch, *OG_RESTRICT less = scratch + n + 3;
     words_of(src, channels, n, pixels);
-    OG_IVDEP
-    for (int64_t j = 0; j < (n + 1) / 2; ++j) {
-        less[2 * j] = load_word(residual + 16 * j);
-        less[2 * j + 1] = load_word(residual + 16 * j + 4);
+    if (side == 2) {
+        for (int64_t j = 0; j < (n + 1) / 2; ++j) memcpy(less + 2 * j, residual + 16 * j, 8);
+    } else {
+        for (int64_t j = 0; j < (n + 3) / 4; ++j) memcpy(less + 4 * j, residual + 64 * j, 16);
     }
     uint8_t* OG_RESTRICT bytes = reinterpret_cast<uint8_t*>(pixels);
     const uint8_t* OG_RESTRICT r = reinterpret_cast<const uint8_t*>(less);

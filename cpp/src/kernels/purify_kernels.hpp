@@ -32,11 +32,11 @@ struct PurifyKernels {
     /// a pixel, the three colours (grey three times) and `strength`. scratch: 2 * wide words.
     void (*blocks_row)(const uint8_t* top, const uint8_t* bottom, int channels, int64_t n, int64_t wide,
                        uint8_t strength, uint32_t* scratch, uint8_t* dst);
-    /// One row of n pixels less its residuals, told as 128 + r: of the pixels 2 j and 2 j + 1 in the eight bytes at
-    /// residual + 16 j, four a pixel. Grey loses the mean of three, rounded after each is clipped; alpha is copied.
-    /// scratch: 2 * (n + 1) words.
-    void (*subtract_row)(const uint8_t* src, const uint8_t* residual, int channels, int64_t n, uint32_t* scratch,
-                         uint8_t* dst);
+    /// One row of n pixels less its residuals, told as 128 + r in four bytes a pixel: `side` (2 or 4) pixels j * side ... from
+    /// residual + 4 * side^2 * j on. Grey loses the mean of three, rounded after each is clipped; alpha is copied.
+    /// scratch: 2 * (n + 3) words.
+    void (*subtract_row)(const uint8_t* src, const uint8_t* residual, int side, int channels, int64_t n,
+                         uint32_t* scratch, uint8_t* dst);
     /// n turned pixels of a row, at most `kTurned`; the first lies at (x, y) of the picture, in 2^-25 pixels, and each
     /// further one (dx, dy) on.
     void (*rotate_row)(const PackedPicture& in, const CubicWeights& weights, int64_t x, int64_t y, int64_t dx,
