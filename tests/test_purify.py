@@ -675,10 +675,6 @@ def test_tiles_have_no_seams(monkeypatch: pytest.MonkeyPatch, step: purification
         again = image.copy()
         assert purify(again, steps=[step], out=again) is again
         np.testing.assert_array_equal(again, whole)
-    monkeypatch.undo()
-    monkeypatch.setattr(purification, "_SHARE", 30_000)
-    for threads in (2, 3, 8):
-        np.testing.assert_array_equal(purify(image, steps=[step], threads=threads), whole)
 
 
 def test_learned_gain_and_out_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ Those of `balanced` are a small network that is told the noise level, and a turn
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -34,31 +33,21 @@ Step = str | tuple[str, Mapping[str, Any]]
 _NETWORKS = ("learned", "denoise")
 #: Pixels of a tile of a network, before its halo; one of this size takes some 150 MB.
 _TILE = 1 << 21
-#: Fewest pixels for which a thread takes a tile of its own. Below, threads share each layer: what tiles have to see of their
-#: neighbours would cost more than a halt behind every layer.
-_SHARE = 1 << 17
 
 
 def _through(
     network: str, image: Pixels, level: float, out: Pixels | None, threads: int, models: str | Path | None
 ) -> Pixels:
     """Take off a picture what a network says, tile by tile; `level` is the noise that it is told of."""
-    threads = threads or _core.backend.default_threads()
-    height, width = image.shape[:2]
-    workers = min(threads, max(1, height * width // _SHARE))
-    model, each = runtime.load(network, models, threads // workers), threads // workers
-    tiles = _core.purify.tiles(
-        height, width, min(_TILE, -(-height * width // workers)), model.config["inputs"]["x"]["halo"]
-    )
+    model = runtime.load(network, models, threads or _core.backend.default_threads())
+    tiles = _core.purify.tiles(image.shape[0], image.shape[1], _TILE, model.config["inputs"]["x"].get("halo", 48))
     if out is not None and (out.shape != image.shape or out.dtype != image.dtype):
         raise UnsupportedInput(f"out: must be uint8 {image.shape}, got {out.dtype} {out.shape}")
     # Tiles read what their neighbours write, so that several of them need a picture of their own.
     apart = out is None or (len(tiles) > 1 and np.may_share_memory(image, out))
     target = np.empty(image.shape, np.uint8) if out is None or apart else out
-
-    def answer(tile: tuple[tuple[int, int, int, int], tuple[int, int, int, int]]) -> None:
-        (top, bottom, left, right), (above, below, before, after) = tile
-        x = _core.purify.blocks(image[above:below, before:after], level, threads=each)
+    for (top, bottom, left, right), (above, below, before, after) in tiles:
+        x = _core.purify.blocks(image[above:below, before:after], level, threads=threads)
         (r,) = model.run({"x": x})
         side = 4 if r.shape[-1] == 64 else 2
         if r.shape != (1, x.shape[1] * 2 // side, x.shape[2] * 2 // side, 4 * side**2) or r.dtype != np.uint8:
@@ -68,16 +57,8 @@ def _through(
             image[rows, columns],
             r[0, (top - above) // side :, (left - before) // side :],
             out=target[rows, columns],
-            threads=each,
+            threads=threads,
         )
-
-    if workers == 1:
-        for tile in tiles:
-            answer(tile)
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            for _ in pool.map(answer, tiles):
-                pass
     if out is None or target is out:
         return target
     out[...] = target
