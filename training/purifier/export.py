@@ -4,12 +4,12 @@
 
 `purifier_small.pt` makes models/purifier_small_v1, `denoiser.pt` models/denoiser_v1.
 
-The graph's input are the 2x2 blocks of a picture with its strength (`_core.purify.blocks`), so that the stem's 6x6
-convolution of stride 2 is a 3x3 one of 16 channels; its output is the residual in whole levels
-(`_core.purify.subtract`). Everything between is written down here as QDQ nodes: uint8 activations, weights of 7 bits and
-a sign per output channel (products of 8 bits overflow the 16-bit sums of CPUs without VNNI), each rounded so that it makes up
-for those before it (GPTQ, Frantar et al., arXiv:2210.17323), the stem's bands scaled to one range and biases that make up for
-the mean error of the rounding before them (both Nagel et al., arXiv:1906.04721).
+The graph's input are the 2x2 blocks of a picture with its strength (`_core.purify.blocks`), so that the stem's 6x6 convolution
+of stride 2 is a 3x3 one of 16 channels; its output is the residual in whole levels, in such blocks or those of 4x4 pixels that
+`Small` works on (`_core.purify.subtract`). Everything between is written down here as QDQ nodes: uint8 activations, weights of
+7 bits and a sign per output channel (products of 8 bits overflow the 16-bit sums of CPUs without VNNI), each rounded so that
+it makes up for those before it (GPTQ, Frantar et al., arXiv:2210.17323), the stem's bands scaled to one range and biases that
+make up for the mean error of the rounding before them (both Nagel et al., arXiv:1906.04721).
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ class Graph:
 
     def conv(self, name: str, x: Coded, layer: nn.Conv2d, *, relu: bool = False, limit: float = float("inf")) -> Coded:
         """`limit`: what lies further from 0 need not be told apart."""
-        weight, bias = layer.weight.detach(), layer.bias.detach()
+        weight = layer.weight.detach()
+        bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach()
         value = F.conv2d(x.value, weight, bias, layer.stride, layer.padding)
         scale = (weight.abs().amax((1, 2, 3)) / WEIGHT).clamp_min(1e-8)
         scale = torch.maximum(scale, bias.abs() / (x.scale * 2.0**29))  # a bias has to fit in 32 bits
@@ -179,12 +180,23 @@ class Graph:
         return self.result(name, made, value, seen, relu, code)
 
     def pair(
-        self, kind: str, name: str, a: Coded, b: Coded, *, relu: bool = False, code: tuple[float, int] | None = None
+        self,
+        kind: str,
+        name: str,
+        a: Coded,
+        b: Coded,
+        *,
+        relu: bool = False,
+        code: tuple[float, int] | None = None,
+        limit: float = float("inf"),
     ) -> Coded:
-        """Add or Mul."""
+        """Add or Mul; `limit` as in `conv`."""
         f = torch.add if kind == "Add" else torch.mul
         made = self.node(kind, [self.plain(a), self.plain(b)], f"{name}.made")
-        return self.result(name, made, f(a.value, b.value), f(a.seen, b.seen), relu, code)
+        value = f(a.value, b.value)
+        if limit < float("inf"):
+            code = best_range(value.clamp(-limit, limit), relu)
+        return self.result(name, made, value, f(a.seen, b.seen), relu, code)
 
     def relu(self, name: str, x: Coded) -> Coded:
         """The same bytes, cut off at the zero point."""
@@ -240,18 +252,18 @@ def on_blocks(net: UNet | Gated) -> None:
     stem.weight, stem.bias = nn.Parameter(w.contiguous()), net.stem.bias
     net.stem = stem
     # Four bytes a pixel here too, although the fourth says nothing: ONNX Runtime's fast convolution wants output channels by
-    # sixteen. Pixels of 4x4 come block by block.
+    # sixteen.
     pixels = net.out.out_channels // 3
-    order = torch.arange(pixels)
-    if pixels == 16:
-        order = order.view(2, 2, 2, 2).transpose(1, 2).flatten()
-    for name in ("out", "more"):
-        old = getattr(net, name)
+    for name in ("out", "more", "wide"):
+        if not (old := getattr(net, name, None)):
+            continue
         new = nn.Conv2d(old.in_channels, 4 * pixels, 1)
         with torch.no_grad():
             new.weight.zero_(), new.bias.zero_()
             for c in range(3):
-                new.weight[c::4], new.bias[c::4] = old.weight[pixels * c + order], old.bias[pixels * c + order]
+                new.weight[c::4] = old.weight[pixels * c : pixels * (c + 1)]
+                if old.bias is not None:
+                    new.bias[c::4] = old.bias[pixels * c : pixels * (c + 1)]
         setattr(net, name, new)
 
 
@@ -273,8 +285,8 @@ def equalise(net: UNet | Gated, x: torch.Tensor) -> None:
             layer.weight /= scale.view(1, -1, 1, 1)
 
 
-def unet(g: Graph, net: UNet, x: Coded, code: tuple[float, int]) -> Coded:
-    """Write a U-Net (see `on_blocks`) → its residual."""
+def unet(g: Graph, net: UNet, x: Coded, code: tuple[float, int]) -> tuple[Coded, Coded]:
+    """Write a U-Net (see `on_blocks`) → its residual, and the features that it was decided by."""
 
     def res(name: str, x: Coded, layer: nn.Module) -> Coded:
         a = g.conv(f"{name}.a", x, layer.a, relu=True)
@@ -294,27 +306,32 @@ def unet(g: Graph, net: UNet, x: Coded, code: tuple[float, int]) -> Coded:
     low = up("up1", d1, net.up1, e0)
     d0 = g.conv("dec0", low, net.dec0, relu=True)
     kept = g.pair("Mul", "gated", bands, g.sigmoid("open", g.conv("gate", d0, net.gate, limit=6)))
-    return g.pair("Add", "residual", g.conv("out", kept, net.out), g.conv("more", d0, net.more), code=code)
+    return g.pair("Add", "residual", g.conv("out", kept, net.out), g.conv("more", d0, net.more), code=code), d0
 
 
-def gated(g: Graph, prefix: str, net: Gated, x: Coded, code: tuple[float, int] | None) -> Coded:
+def gated(
+    g: Graph, prefix: str, net: Gated, x: Coded, code: tuple[float, int] | None, told: Coded | None = None
+) -> Coded:
     """Write bands with gates (see `on_blocks`)."""
     equalise(net, x.value)
     bands = g.conv(f"{prefix}stem", x, net.stem)
     d0 = g.conv(f"{prefix}dec0", g.relu(f"{prefix}e0", bands), net.dec0, relu=True)
-    opened = g.sigmoid(f"{prefix}open", g.conv(f"{prefix}gate", d0, net.gate, limit=6))
-    kept = g.conv(f"{prefix}out", g.pair("Mul", f"{prefix}gated", bands, opened), net.out)
-    return g.pair("Add", f"{prefix}residual", kept, g.conv(f"{prefix}more", d0, net.more), code=code)
+    gate, more = g.conv(f"{prefix}gate", d0, net.gate, limit=6), g.conv(f"{prefix}more", d0, net.more)
+    if told is not None:
+        gate = g.pair("Add", f"{prefix}gate.sum", gate, g.conv(f"{prefix}told", told, net.told), limit=6)
+        more = g.pair("Add", f"{prefix}more.sum", more, g.conv(f"{prefix}wide", told, net.wide))
+    kept = g.pair("Mul", f"{prefix}gated", bands, g.sigmoid(f"{prefix}open", gate))
+    return g.pair("Add", f"{prefix}residual", g.conv(f"{prefix}out", kept, net.out), more, code=code)
 
 
-def counter(g: Graph, net: Counter, x: Coded, r: Coded, code: tuple[float, int]) -> Coded:
+def counter(g: Graph, net: Counter, x: Coded, r: Coded, told: Coded, code: tuple[float, int]) -> Coded:
     """Write a counter-pattern (see `on_blocks`) behind the residual of an estimate → both residuals together."""
     # As bytes the estimate is clipped, as the network in training sees it. ONNX Runtime has no subtraction of bytes.
     one = nn.Conv2d(16, 16, 1)
     one.weight.data, one.bias.data = -torch.eye(16).view(16, 16, 1, 1), torch.zeros(16)
     y = g.pair("Add", "estimate", x, g.conv("negative", r, one), code=(1 / 255, 0))
     y.value.clamp_(0, 1)
-    return g.pair("Add", "sum", r, gated(g, "counter.", net, g.joined("both", x, y), None), code=code)
+    return g.pair("Add", "sum", r, gated(g, "counter.", net, g.joined("both", x, y), None, told), code=code)
 
 
 @torch.no_grad()
@@ -326,20 +343,15 @@ def write(net: UNet | Purifier | Small, inputs: torch.Tensor) -> onnx.ModelProto
     g.node("Transpose", ["x"], "x.nchw", perm=[0, 3, 1, 2])
     x, levels = Coded("x.nchw", pixels, pixels, 1 / 255, 0), (1 / 255, 128)
     if isinstance(net, Purifier):
-        r = counter(g, net.counter, x, unet(g, net.estimate, x, levels), levels)
+        r = counter(g, net.counter, x, *unet(g, net.estimate, x, levels), levels)
     else:
-        r = unet(g, net, x, levels) if isinstance(net, UNet) else gated(g, "", net, x, levels)
-    made = g.node("Transpose", [r.name], "r" if r.value.shape[1] == 16 else "r.nhwc", perm=[0, 2, 3, 1])
-    if made != "r":  # 4x4 pixels a place, two rows of blocks
-        made = g.node("Reshape", [made, g.constant("r.split", np.array([0, 0, 0, 2, 32]))], "r.split_rows")
-        made = g.node("Transpose", [made], "r.rows", perm=[0, 1, 3, 2, 4])
-        g.node("Reshape", [made, g.node("Shape", ["x"], "x.shape")], "r")
-    shape = ["n", "h", "w", 16]
+        r = unet(g, net, x, levels)[0] if isinstance(net, UNet) else gated(g, "", net, x, levels)
+    g.node("Transpose", [r.name], "r", perm=[0, 2, 3, 1])
     graph = helper.make_graph(
         g.nodes,
         "purifier",
-        [helper.make_tensor_value_info("x", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("r", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, ["n", "h", "w", 16])],
+        [helper.make_tensor_value_info("r", TensorProto.UINT8, ["n", "rows", "columns", r.value.shape[1]])],
         list(g.constants.values()),
     )
     model = helper.make_model(
@@ -354,9 +366,10 @@ def write(net: UNet | Purifier | Small, inputs: torch.Tensor) -> onnx.ModelProto
 
 def subtract(x: torch.Tensor, r: np.ndarray) -> torch.Tensor:
     """The net's input and the graph's output → [0, 1] RGB, as `_core.purify.subtract` makes it."""
-    n, h, w, _ = r.shape
-    r = torch.from_numpy(r.astype(np.float32) - 128).view(n, h, w, 2, 2, 4).permute(0, 5, 1, 3, 2, 4)
-    return (x[:, :3] * 255 - r.reshape(n, 4, 2 * h, 2 * w)[:, :3]).round().clamp(0, 255) / 255
+    n, h, w, c = r.shape
+    side = 4 if c == 64 else 2
+    r = torch.from_numpy(r.astype(np.float32) - 128).view(n, h, w, side, side, 4).permute(0, 5, 1, 3, 2, 4)
+    return (x[:, :3] * 255 - r.reshape(n, 4, side * h, side * w)[:, :3]).round().clamp(0, 255) / 255
 
 
 def main() -> None:
@@ -398,6 +411,7 @@ def main() -> None:
                 "layout": "NHWC",
                 "made_by": "_core.purify.blocks",
                 "multiple": 8,
+                "halo": 16 if isinstance(plain, Small) else 48,  # pixels: what a tile has to see of its neighbours
             }
         },
         "labels": [],

@@ -75,20 +75,27 @@ class UNet(nn.Module):
         m = self.mid(F.relu(self.down2(e1)))
         return F.relu(self.dec1(F.relu(e1 + F.interpolate(self.up2(m), scale_factor=2))))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def both(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the estimate of the clean picture, and the 32 features that it was decided by."""
         bands = self.stem(x)
         e0 = F.relu(bands)
         d1 = self.lower(e0)
         d0 = F.relu(self.dec0(F.relu(e0 + F.interpolate(self.up1(d1), scale_factor=2))))
         r = self.out(bands * torch.sigmoid(self.gate(d0))) + self.more(d0)
-        return x[:, :3] - F.pixel_shuffle(r, 2)
+        return x[:, :3] - F.pixel_shuffle(r, 2), d0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.both(x)[0]
 
 
 class Gated(nn.Module):
     """One level: linear bands, of squares that reach 2 pixels further than the stride, times the gates that a 3x3 convolution of
-    their rectified selves makes, and what it adds. Input (N, C, H, W), output (N, 3, H, W), to be taken off."""
+    their rectified selves makes, and what it adds. Input (N, C, H, W), output (N, 3, H, W), to be taken off.
 
-    def __init__(self, channels: int, stride: int, bands: int, inner: int) -> None:
+    Features of another network, if there are `told` of them, have a say in the gates and in what is added.
+    """
+
+    def __init__(self, channels: int, stride: int, bands: int, inner: int, told: int = 0) -> None:
         super().__init__()
         self.stride, pixels = stride, 3 * stride**2
         self.stem = nn.Conv2d(channels, bands, stride + 4, stride, padding=2)
@@ -99,22 +106,31 @@ class Gated(nn.Module):
         for layer in (self.out, self.more):
             nn.init.normal_(layer.weight, 0, 1e-2)
             nn.init.zeros_(layer.bias)
+        if told:
+            self.told = nn.Conv2d(told, bands, 1, bias=False)
+            self.wide = nn.Conv2d(told, pixels, 1, bias=False)
+            for layer in (self.told, self.wide):
+                nn.init.zeros_(layer.weight)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, told: torch.Tensor | None = None) -> torch.Tensor:
         bands = self.stem(x)
         d0 = F.relu(self.dec0(F.relu(bands)))
-        return F.pixel_shuffle(self.out(bands * torch.sigmoid(self.gate(d0))) + self.more(d0), self.stride)
+        gates, more = self.gate(d0), self.more(d0)
+        if told is not None:
+            gates, more = gates + self.told(told), more + self.wide(told)
+        return F.pixel_shuffle(self.out(bands * torch.sigmoid(gates)) + more, self.stride)
 
 
 class Counter(Gated):
-    """Adds a counter-pattern to what an estimate left: reads the picture with its strength and the estimated clean picture."""
+    """Adds a counter-pattern to what an estimate left: reads the picture with its strength, the estimated clean picture, and the
+    features that the estimate was decided by."""
 
     def __init__(self) -> None:
-        super().__init__(7, stride=2, bands=32, inner=32)
+        super().__init__(7, stride=2, bands=32, inner=48, told=32)
 
 
 class Purifier(nn.Module):
-    """A U-Net that estimates the perturbation and a counter-pattern for what it leaves (217,792 parameters).
+    """A U-Net that estimates the perturbation and a counter-pattern for what it leaves (224,576 parameters).
 
     The two learn from different teachers. Guidance by classifiers (train.py) has a gradient as restless as an attack's: a U-Net
     under it learned little that the 15,736 parameters of its first level did not do alone. The pixels' squared error teaches a
@@ -132,18 +148,18 @@ class Purifier(nn.Module):
         return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.estimate(x)
-        return y - self.counter(torch.cat([x, y.float().clamp(0, 1)], 1))
+        y, told = self.estimate.both(x)
+        return y - self.counter(torch.cat([x, y.float().clamp(0, 1)], 1), told)
 
 
 class Small(Gated):
     """The counter's form at stride 4, for `balanced`: input (N, 4, H, W), H and W multiples of 4; output (N, 3, H, W).
 
-    64 bands of 8x8 pixels and the gates of a single 3x3 convolution: 52,752 parameters.
+    64 bands of 8x8 pixels and the gates of a single 3x3 convolution: 41,728 parameters.
     """
 
     def __init__(self) -> None:
-        super().__init__(4, stride=4, bands=64, inner=48)
+        super().__init__(4, stride=4, bands=64, inner=32)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x[:, :3] - super().forward(x)
@@ -152,9 +168,9 @@ class Small(Gated):
 def amplify(net: Gated, gain: float) -> None:
     """Multiply what a network takes off."""
     with torch.no_grad():
-        for layer in (net.out, net.more):
-            layer.weight *= gain
-            layer.bias *= gain
+        for name in ("out", "more", "wide"):
+            for values in layer.parameters() if (layer := getattr(net, name, None)) else ():
+                values *= gain
 
 
 def load(checkpoint: Path) -> UNet | Purifier | Small:

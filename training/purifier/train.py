@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -29,7 +30,7 @@ import torch.nn.functional as F
 from attacks import Session, Victim, attack, attack_sets, load_rgb, logits_of, photos, to_tensor, to_uint8
 from net import Purifier, Small, UNet, amplify, load
 
-CROP = 160
+CROP = 224
 SHARD = 32
 BATCH = 16
 RADII = (4, 6, 8, 8, 8, 12, 16, 16, 16)
@@ -190,6 +191,28 @@ def turn(x: torch.Tensor, degrees: float = TURN) -> torch.Tensor:
     return F.grid_sample(x, grid, "bilinear", "reflection", align_corners=False)
 
 
+def view(number: int) -> tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor], torch.Tensor]]:
+    """Return one of the eight ways to mirror and transpose pictures (0: none), and its inverse.
+
+    A mirrored attack is an attack on a mirrored victim, which is another network. Mirrored about a pixel, not an edge, for the
+    victims' strided convolutions sample pixels 2^k i + 2^k - 1; the odd row or column out goes around.
+    """
+    mirrored = [axis for axis in (-1, -2) if number & -axis]
+
+    def there(x: torch.Tensor) -> torch.Tensor:
+        for axis in mirrored:
+            x = x.flip(axis).roll(-1, axis)
+        return x.transpose(-1, -2) if number & 4 else x
+
+    def back(x: torch.Tensor) -> torch.Tensor:
+        x = x.transpose(-1, -2) if number & 4 else x
+        for axis in mirrored:
+            x = x.flip(axis).roll(-1, axis)
+        return x
+
+    return there, back
+
+
 @torch.no_grad()
 def purify(
     net: UNet | Purifier, images: np.ndarray, sigma: float | None = None, degrees: float = 0, batch: int = 12
@@ -257,6 +280,12 @@ def main() -> None:
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--noise-share", type=float, default=0.0, help="share of the steps that are plain denoising")
     p.add_argument("--turned-share", type=float, default=0.8, help="share of guidance behind the turn")
+    p.add_argument(
+        "--views",
+        type=float,
+        default=0.0,
+        help="share of the steps in which the network, not what judges it, sees the picture mirrored or transposed",
+    )
     p.add_argument(
         "--gain", type=float, default=1.0, help="factor on the counter-pattern (with --small: on all) of --init"
     )
@@ -327,13 +356,14 @@ def main() -> None:
         for g in opt.param_groups:
             g["lr"] = a.lr * min(1.0, (step + 1) / 100, (1 - progress) / a.decay + 1e-3)
         name, turned = str(rng.choice(list(victims))), rng.random() < a.turned_share
+        there, back = view(int(rng.integers(1, 8)) if rng.random() < a.views else 0)
         noisy = rng.random() < a.noise_share
         if noisy:
             x, y = noisy_batch(images, rng, 12, 96)
         else:
             x, y, middle, target = guided_batch(pool, rng, a.batch, name, " turned" if turned else "")
         with torch.autocast("cpu", torch.bfloat16):
-            out = net(x)
+            out = back(net(there(x).contiguous(memory_format=torch.channels_last)))
             if teacher is not None:
                 with torch.no_grad():
                     y = teacher(x).float() * 255
