@@ -83,7 +83,7 @@ def _learned(
 
     Args:
         image: uint8 HxW, HxWx3 or HxWx4; grey counts as three equal colours, alpha is copied.
-        small: models/purifier_small_v1, a quarter of the time, in place of models/purifier_v1.
+        small: models/purifier_small_v1, a fifth of the time, in place of models/purifier_v1.
         gain: Factor on the noise level that is read off the picture, from 0.25 to 4.
         out: Array of the image's shape that receives the result; may be `image`.
         threads: 0 = all this process may use. The result does not depend on it.
@@ -151,7 +151,7 @@ class Preset:
 
 # --- PRESETS: chosen on the `choose` part (108 photographs, victim Lite1, surrogate Lite2), where recovery is the mean over
 # PGD-8, PGD-16 and MI-16. Quality 15 alone has .54; at four grid positions after a bilateral filter .645, the most of 30
-# chains of kernels. A network and a turn have .72 (small) and .75. Behind a network before these turning alone: .64 at 1
+# chains of kernels. A network and a turn have .73 (small) and .77. Behind a network before these turning alone: .64 at 1
 # degree, .67 to .69 at 2 and 3, .67 to .71 at 4, .69 to .70 at 5 (either way), .67 at 7; .62 without it; with filters between
 # them .61 to .71, with .79 to .86 of clean ones in place of .92 to .94. Those that ship learned behind a turn by 5. On the
 # report part: docs/purification.md.
