@@ -83,7 +83,7 @@ def _learned(
 
     Args:
         image: uint8 HxW, HxWx3 or HxWx4; grey counts as three equal colours, alpha is copied.
-        small: models/purifier_small_v1, a fifth of the time, in place of models/purifier_v1.
+        small: models/purifier_small_v1, a sixth of the time, in place of models/purifier_v1.
         gain: Factor on the noise level that is read off the picture, from 0.25 to 4.
         out: Array of the image's shape that receives the result; may be `image`.
         threads: 0 = all this process may use. The result does not depend on it.
