@@ -130,7 +130,7 @@ class Counter(Gated):
 
 
 class Purifier(nn.Module):
-    """A U-Net that estimates the perturbation and a counter-pattern for what it leaves (224,576 parameters).
+    """A U-Net that estimates the perturbation and a counter-pattern for what it leaves (224,528 parameters).
 
     The two learn from different teachers. Guidance by classifiers (train.py) has a gradient as restless as an attack's: a U-Net
     under it learned little that the 15,736 parameters of its first level did not do alone. The pixels' squared error teaches a
